@@ -1,0 +1,223 @@
+"""Every name the broker knows, and who may use it: the one file that spells an exchange, a queue, a key or a permission.
+
+                 commands (direct, key = spoke id)            spoke.<id>.commands  -> the spoke, exclusive
+    hub  ------------------------------------------------>
+         <------------------------------------------------  events (topic, key = <user>.<kind>)
+                 hub.results  hub.logs  hub.beats
+    portal ----- intents (direct) ---> hub.intents           dead (topic) ---> hub.dead
+
+These are fences, never authorisation: on RabbitMQ 3.10 the CC header goes round topic permissions.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+VHOST = "manyarm"
+
+COMMANDS = "commands"
+EVENTS = "events"
+INTENTS = "intents"
+DEAD = "dead"
+
+HUB_RESULTS = "hub.results"
+HUB_LOGS = "hub.logs"
+HUB_BEATS = "hub.beats"
+HUB_INTENTS = "hub.intents"
+HUB_DEAD = "hub.dead"
+
+HUB_USER = "hub"
+ADMIN_USER = "hub-admin"
+PORTAL_USER = "portal"
+INTENT_KEY = "intent"
+
+# A frame is at most 1 MiB and some header; the broker refuses what could be none. (RabbitMQ's default is 128 MiB.)
+MAX_MESSAGE_BYTES = 2 * 1024 * 1024
+MAX_HEADERS = 16
+
+_DAY_MS = 24 * 3600 * 1000
+_GIB = 1024**3
+# Ids go into regular expressions unescaped, so their alphabet is closed.
+_ID = re.compile(r"[a-z0-9-]{1,48}")
+
+
+class EventKind(StrEnum):
+    """What a spoke says, as the second word of its routing key."""
+
+    HELLO = "hello"
+    ACK = "ack"
+    RESULT = "result"
+    REJECT = "reject"
+    ROTATE = "rotate"
+    LOG = "log"
+    BEAT = "beat"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Always durable."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Always durable; limits stand in policies, for a queue's arguments can never change."""
+
+    name: str
+    quorum: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    exchange: str
+    queue: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What must exist, in the order in which it is declared."""
+
+    exchanges: tuple[Exchange, ...] = ()
+    queues: tuple[Queue, ...] = ()
+    bindings: tuple[Binding, ...] = ()
+
+    def plus(self, other: "Topology") -> "Topology":
+        """Both, each thing once."""
+        return Topology(
+            tuple(dict.fromkeys(self.exchanges + other.exchanges)),
+            tuple(dict.fromkeys(self.queues + other.queues)),
+            tuple(dict.fromkeys(self.bindings + other.bindings)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits of the queues whose name matches; one policy a queue, so the patterns are disjoint."""
+
+    name: str
+    pattern: str
+    definition: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """Regular expressions of what a user may configure, write and read.
+
+    `topic_write` and `topic_read` hold for the events exchange; None means no rule, which RabbitMQ takes as "all keys".
+    `limits`: max-connections and max-channels.
+    """
+
+    configure: str
+    write: str
+    read: str
+    topic_write: str | None = None
+    topic_read: str | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+
+def spoke_user(spoke_id: str) -> str:
+    """The broker's user of a spoke, which is also the first word of its keys."""
+    return f"spoke-{_checked(spoke_id)}"
+
+
+def spoke_queue(spoke_id: str) -> str:
+    return f"spoke.{_checked(spoke_id)}.commands"
+
+
+def event_key(spoke_id: str, kind: EventKind | str) -> str:
+    return f"{spoke_user(spoke_id)}.{EventKind(kind)}"
+
+
+def hub_topology() -> Topology:
+    """What stands before any spoke exists."""
+    kept = (EventKind.ACK, EventKind.RESULT, EventKind.HELLO, EventKind.REJECT, EventKind.ROTATE)
+    return Topology(
+        exchanges=(
+            Exchange(COMMANDS, "direct"),
+            Exchange(EVENTS, "topic"),
+            Exchange(INTENTS, "direct"),
+            Exchange(DEAD, "topic"),
+        ),
+        queues=(
+            Queue(HUB_RESULTS, quorum=True),
+            Queue(HUB_LOGS),
+            Queue(HUB_BEATS),
+            Queue(HUB_INTENTS, quorum=True),
+            Queue(HUB_DEAD, quorum=True),
+        ),
+        bindings=(
+            *(Binding(EVENTS, HUB_RESULTS, f"*.{kind}.#") for kind in kept),
+            Binding(EVENTS, HUB_LOGS, f"*.{EventKind.LOG}.#"),
+            Binding(EVENTS, HUB_BEATS, f"*.{EventKind.BEAT}.#"),
+            Binding(INTENTS, HUB_INTENTS, INTENT_KEY),
+            Binding(DEAD, HUB_DEAD, "#"),
+        ),
+    )
+
+
+def spoke_topology(spoke_id: str) -> Topology:
+    """The mailbox of one spoke."""
+    queue = spoke_queue(spoke_id)
+    return Topology(queues=(Queue(queue),), bindings=(Binding(COMMANDS, queue, spoke_id),))
+
+
+# reject-publish: a full queue says so to the publisher, who keeps what it has; drop-head only where the newest counts.
+POLICIES = (
+    Policy(
+        "spoke-mailbox",
+        r"^spoke\.",
+        {"dead-letter-exchange": DEAD, "message-ttl": 7 * _DAY_MS, "max-length": 10_000, "overflow": "reject-publish"},
+    ),
+    Policy(
+        "fleet-mailbox",
+        r"^fleet\.",
+        {"dead-letter-exchange": DEAD, "message-ttl": 7 * _DAY_MS, "max-length": 10_000, "overflow": "reject-publish"},
+    ),
+    Policy(
+        "hub-results",
+        r"^hub\.results$",
+        {"dead-letter-exchange": DEAD, "delivery-limit": 20, "max-length-bytes": _GIB, "overflow": "reject-publish"},
+    ),
+    Policy("hub-logs", r"^hub\.logs$", {"max-length-bytes": _GIB, "overflow": "reject-publish"}),
+    Policy("hub-beats", r"^hub\.beats$", {"message-ttl": 60_000, "max-length": 50_000, "overflow": "drop-head"}),
+    Policy(
+        "hub-intents",
+        r"^hub\.intents$",
+        {"dead-letter-exchange": DEAD, "delivery-limit": 20, "max-length": 100_000, "overflow": "reject-publish"},
+    ),
+    Policy("hub-dead", r"^hub\.dead$", {"max-length": 100_000, "overflow": "drop-head"}),
+)
+
+
+def hub_permissions() -> Permissions:
+    ours = r"^(commands|events|intents|dead|(spoke|fleet|hub)\..*)$"
+    return Permissions(configure=ours, write=ours, read=ours)
+
+
+def portal_permissions() -> Permissions:
+    """It may ask, and nothing else."""
+    return Permissions(
+        configure="^$", write=f"^{INTENTS}$", read="^$", limits={"max-connections": 2, "max-channels": 8}
+    )
+
+
+def spoke_permissions(spoke_id: str) -> Permissions:
+    """Write events under its own name, read its own mailbox."""
+    return Permissions(
+        configure="^$",
+        write=f"^{EVENTS}$",
+        read=rf"^spoke\.{_checked(spoke_id)}\.commands$",
+        topic_write=r"^{username}\.",
+        topic_read="^$",
+        limits={"max-connections": 4, "max-channels": 16},
+    )
+
+
+def _checked(spoke_id: str) -> str:
+    if not _ID.fullmatch(spoke_id):
+        raise ValueError(f"a spoke id is 1 to 48 of a-z, 0-9 and '-', not {spoke_id[:80]!r}")
+    return spoke_id
