@@ -1,4 +1,4 @@
-"""Every name the broker knows, and who may use it: the one file that spells an exchange, a queue, a key or a permission.
+"""Every name the broker knows, and who may use it: the only file that spells a queue, a key or a permission.
 
                  commands (direct, key = spoke id)            spoke.<id>.commands  -> the spoke, exclusive
     hub  ------------------------------------------------>

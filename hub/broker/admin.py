@@ -1,0 +1,184 @@
+"""Users, permissions, policies and queues of the broker, over its HTTP API; each call may be repeated at will."""
+
+import json
+import logging
+import secrets
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import urllib3
+
+from hub.broker.definitions import fleet_definitions, password_hash, policy_document
+from hub.broker.errors import AdminRefused, AdminUnreachable
+from wire import topology
+from wire.topology import Permissions, Topology
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT = urllib3.Timeout(connect=5, read=30)
+# Only what surely did not arrive is sent again; all calls are idempotent, but a lost answer may hide a refusal.
+_RETRIES = urllib3.Retry(connect=3, read=0, redirect=0, status=0, other=0, backoff_factor=0.2)
+
+
+class BrokerAdmin:
+    """The administrator's hand at the broker; may be used by several threads.
+
+    Args:
+        url: Of the HTTP API, `http://127.0.0.1:15673`.
+        user: One with the tag administrator.
+        password: Its password.
+    """
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {
+            **urllib3.make_headers(basic_auth=f"{user}:{password}"),
+            "Content-Type": "application/json",
+        }
+        self._pool = urllib3.PoolManager(maxsize=4, timeout=_TIMEOUT, retries=_RETRIES)
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def ensure_vhost_and_hub_users(self, *, hub_password: str, portal_password: str | None = None) -> None:
+        """What the hub itself needs, at each start: on an existing broker for the first time, after a wipe again."""
+        self._put(f"vhosts/{topology.VHOST}", {})
+        self.ensure_user(topology.HUB_USER, hub_password, topology.hub_permissions())
+        if portal_password is not None:
+            self.ensure_user(topology.PORTAL_USER, portal_password, topology.portal_permissions())
+        self.apply_policies()
+        self.declare(topology.hub_topology())
+
+    def ensure_user(self, name: str, password: str, permissions: Permissions) -> None:
+        """A user with exactly these rights; connections of an older right are closed, for channels cache theirs."""
+        existed = self._put(f"users/{_word(name)}", {"password_hash": _hashed(password), "tags": ""})
+        where = f"{topology.VHOST}/{_word(name)}"
+        # The topic rule comes first: without one every key is allowed.
+        if permissions.topic_write is not None:
+            rule = {
+                "exchange": topology.EVENTS,
+                "write": permissions.topic_write,
+                "read": permissions.topic_read or "^$",
+            }
+            self._put(f"topic-permissions/{where}", rule)
+        for limit, value in permissions.limits.items():
+            self._put(f"user-limits/{_word(name)}/{limit}", {"value": value})
+        rights = {"configure": permissions.configure, "write": permissions.write, "read": permissions.read}
+        self._put(f"permissions/{where}", rights)
+        if existed and name != topology.HUB_USER:
+            self.close_connections(name, "its rights were set anew")
+
+    def remove_user(self, name: str) -> None:
+        """The user and its connections; gone already is fine."""
+        self._delete(f"users/{_word(name)}")
+        self.close_connections(name, "the user was removed")
+
+    def ensure_spoke(self, spoke_id: str, password: str) -> None:
+        """Its mailbox, then its user: a spoke that can log in finds its queue."""
+        self.declare(topology.spoke_topology(spoke_id))
+        self.ensure_user(topology.spoke_user(spoke_id), password, topology.spoke_permissions(spoke_id))
+
+    def remove_spoke(self, spoke_id: str) -> None:
+        """User first, which ends its connections, then the mailbox with what is in it."""
+        self.remove_user(topology.spoke_user(spoke_id))
+        self.delete_queue(topology.spoke_queue(spoke_id))
+
+    def reconcile_spokes(self, passwords: Mapping[str, str]) -> None:
+        """All spokes of the hub in one import, 3 ms each: how an emptied broker is rebuilt from the hub's own rows."""
+        self._call("POST", "definitions", fleet_definitions(passwords, secrets.token_bytes(4)))
+        for spoke_id in passwords:
+            for limit, value in topology.spoke_permissions(spoke_id).limits.items():
+                self._put(f"user-limits/{topology.spoke_user(spoke_id)}/{limit}", {"value": value})
+
+    def apply_policies(self) -> None:
+        for policy in topology.POLICIES:
+            self._put(f"policies/{topology.VHOST}/{policy.name}", policy_document(policy))
+
+    def declare(self, part: Topology) -> None:
+        vhost = topology.VHOST
+        for exchange in part.exchanges:
+            self._put(f"exchanges/{vhost}/{_word(exchange.name)}", {"type": exchange.kind, "durable": True})
+        for queue in part.queues:
+            arguments = {"x-queue-type": "quorum"} if queue.quorum else {}
+            self._put(f"queues/{vhost}/{_word(queue.name)}", {"durable": True, "arguments": arguments})
+        for binding in part.bindings:
+            where = f"bindings/{vhost}/e/{_word(binding.exchange)}/q/{_word(binding.queue)}"
+            self._call("POST", where, {"routing_key": binding.key})
+
+    def delete_queue(self, name: str) -> None:
+        self._delete(f"queues/{topology.VHOST}/{_word(name)}")
+
+    def purge(self, queue: str) -> None:
+        self._delete(f"queues/{topology.VHOST}/{_word(queue)}/contents")
+
+    def close_connections(self, user: str, reason: str) -> None:
+        """At once; a client with good credentials comes back."""
+        self._call("DELETE", f"connections/username/{_word(user)}", headers={"X-Reason": reason}, missing_is_fine=True)
+
+    def users(self) -> list[str]:
+        found = self._call("GET", "users?columns=name")
+        return sorted(str(entry["name"]) for entry in found) if isinstance(found, list) else []
+
+    def queues(self) -> list[str]:
+        found = self._call("GET", f"queues/{topology.VHOST}?disable_stats=true&enable_queue_totals=true")
+        return sorted(str(entry["name"]) for entry in found) if isinstance(found, list) else []
+
+    def alarms(self) -> list[str]:
+        """Why the broker blocks all publishers; empty when it does not."""
+        found = self._call("GET", "health/checks/alarms", accepted=(200, 503))
+        if not isinstance(found, dict) or found.get("status") == "ok":
+            return []
+        listed = found.get("alarms")
+        names = [str(alarm.get("resource", alarm)) for alarm in listed] if isinstance(listed, list) else []
+        return names or [str(found.get("reason", "unknown"))]
+
+    def _put(self, path: str, body: Mapping[str, object]) -> bool:
+        """Whether it existed before."""
+        return self._request("PUT", path, body, {}, (200, 201, 204)).status != 201
+
+    def _delete(self, path: str) -> None:
+        self._call("DELETE", path, missing_is_fine=True)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        accepted: tuple[int, ...] = (200, 201, 204),
+        missing_is_fine: bool = False,
+    ) -> object:
+        allowed = (*accepted, 404) if missing_is_fine else accepted
+        answer = self._request(method, path, body, headers or {}, allowed)
+        return json.loads(answer.data) if answer.data and answer.status != 404 else None
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        headers: Mapping[str, str],
+        accepted: tuple[int, ...],
+    ) -> urllib3.BaseHTTPResponse:
+        try:
+            answer = self._pool.request(
+                method,
+                f"{self._url}/api/{path}",
+                body=None if body is None else json.dumps(body),
+                headers={**self._headers, **headers},
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise AdminUnreachable(f"the broker's HTTP API at {self._url} does not answer: {error}") from error
+        if answer.status not in accepted:
+            said = answer.data[:300].decode(errors="replace")
+            raise AdminRefused(f"the broker refused {method} {path}: {answer.status} {said}", answer.status)
+        return answer
+
+
+def _hashed(password: str) -> str:
+    return password_hash(password, secrets.token_bytes(4))
+
+
+def _word(text: str) -> str:
+    return quote(text, safe="")

@@ -1,0 +1,129 @@
+"""The definitions document a node loads at boot: users, permissions, policies and the hub's own topology. PURE.
+
+Loading it again changes nothing but what differs, so it is also how changed passwords reach a node.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+
+from wire import topology
+from wire.topology import Permissions, Topology
+
+Document = dict[str, object]
+
+
+def node_definitions(hub_password: str, admin_password: str, salt: bytes) -> Document:
+    """Everything that stands before any spoke exists."""
+    return {
+        "vhosts": [{"name": topology.VHOST}],
+        "users": [
+            _user(topology.HUB_USER, hub_password, salt),
+            _user(topology.ADMIN_USER, admin_password, salt, tags="administrator"),
+        ],
+        "permissions": [
+            _permissions(topology.HUB_USER, topology.hub_permissions()),
+            # It declares queues over the HTTP API, and has no AMQP use.
+            _permissions(topology.ADMIN_USER, Permissions(".*", ".*", ".*")),
+        ],
+        "policies": [policy_document(policy) for policy in topology.POLICIES],
+        **_topology(topology.hub_topology()),
+    }
+
+
+def fleet_definitions(passwords: Mapping[str, str], salt: bytes) -> Document:
+    """The spokes with these passwords: user, rights and mailbox of each; limits have no place in it."""
+    mailboxes = Topology()
+    for spoke_id in passwords:
+        mailboxes = mailboxes.plus(topology.spoke_topology(spoke_id))
+    rights = {topology.spoke_user(spoke_id): topology.spoke_permissions(spoke_id) for spoke_id in passwords}
+    return {
+        "users": [_user(topology.spoke_user(spoke_id), word, salt) for spoke_id, word in passwords.items()],
+        "topic_permissions": [_topic_permissions(user, permissions) for user, permissions in rights.items()],
+        "permissions": [_permissions(user, permissions) for user, permissions in rights.items()],
+        **_topology(mailboxes),
+    }
+
+
+def _topology(part: Topology) -> Document:
+    """Exchanges, queues and bindings, as the definitions format has them."""
+    return {
+        "exchanges": [
+            {
+                "name": exchange.name,
+                "vhost": topology.VHOST,
+                "type": exchange.kind,
+                "durable": True,
+                "auto_delete": False,
+                "internal": False,
+                "arguments": {},
+            }
+            for exchange in part.exchanges
+        ],
+        "queues": [
+            {
+                "name": queue.name,
+                "vhost": topology.VHOST,
+                "durable": True,
+                "auto_delete": False,
+                "arguments": {"x-queue-type": "quorum"} if queue.quorum else {},
+            }
+            for queue in part.queues
+        ],
+        "bindings": [
+            {
+                "source": binding.exchange,
+                "vhost": topology.VHOST,
+                "destination": binding.queue,
+                "destination_type": "queue",
+                "routing_key": binding.key,
+                "arguments": {},
+            }
+            for binding in part.bindings
+        ],
+    }
+
+
+def policy_document(policy: topology.Policy) -> Document:
+    return {
+        "vhost": topology.VHOST,
+        "name": policy.name,
+        "pattern": policy.pattern,
+        "apply-to": "queues",
+        "priority": 1,
+        "definition": dict(policy.definition),
+    }
+
+
+def password_hash(password: str, salt: bytes) -> str:
+    """RabbitMQ's form: the salt, then SHA-256 of salt and password, which is enough for random passwords."""
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def _user(name: str, password: str, salt: bytes, *, tags: str = "") -> Document:
+    return {
+        "name": name,
+        "password_hash": password_hash(password, salt),
+        "hashing_algorithm": "rabbit_password_hashing_sha256",
+        "tags": tags,
+    }
+
+
+def _topic_permissions(user: str, permissions: Permissions) -> Document:
+    return {
+        "user": user,
+        "vhost": topology.VHOST,
+        "exchange": topology.EVENTS,
+        "write": permissions.topic_write,
+        "read": permissions.topic_read,
+    }
+
+
+def _permissions(user: str, permissions: Permissions) -> Document:
+    return {
+        "user": user,
+        "vhost": topology.VHOST,
+        "configure": permissions.configure,
+        "write": permissions.write,
+        "read": permissions.read,
+    }
