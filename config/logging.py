@@ -2,11 +2,16 @@
 
 import json
 import logging
+import os
 import re
 import sys
 import time
+from logging.handlers import RotatingFileHandler
 from typing import Any
 
+LOG_FILE = "MANYARM_LOG_FILE"
+_FILE_BYTES = 16 * 1024 * 1024
+_OLD_FILES = 3
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _LIBRARIES = ("pika", "paramiko", "urllib3", "fabric", "invoke", "gunicorn", "peewee", "werkzeug")
 # What never stands in a log even if somebody logs it: API keys, join codes, bearer tokens, passwords in URLs, PEM keys.
@@ -17,8 +22,16 @@ _SECRET_SHAPES = re.compile(
 
 
 def set_up(level: str, style: str, process: str) -> None:
-    """Send all logs of this process to standard error; `style` is `text` or `json`."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send all logs of this process to the file that MANYARM_LOG_FILE names, turned over by size, else to stderr.
+
+    `style` is `text` or `json`.
+    """
+    file = os.environ.get(LOG_FILE)
+    handler: logging.Handler = (
+        RotatingFileHandler(file, maxBytes=_FILE_BYTES, backupCount=_OLD_FILES, delay=True)
+        if file
+        else logging.StreamHandler(sys.stderr)
+    )
     handler.setFormatter(JsonFormatter(process) if style == "json" else TextFormatter(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
