@@ -1,0 +1,106 @@
+"""The one JSON form that travels: ASCII, sorted keys, no spaces, integers and texts, no second spelling.
+
+`decode` accepts a value only if `encode` gives the very same bytes back. PURE.
+"""
+
+import json
+import re
+from collections import Counter
+from typing import NoReturn
+
+from wire.errors import Code, Refused, excerpt
+
+JsonValue = None | bool | int | str | list["JsonValue"] | dict[str, "JsonValue"]
+JsonObject = dict[str, JsonValue]
+
+INTEGER_MAX = 2**53 - 1
+INTEGER_DIGITS_MAX = 16
+DEPTH_MAX = 32
+
+# A text that never ends is taken to the end of the bytes: so the scan is linear whatever comes.
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*\\?(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
+
+
+def encode(value: JsonValue) -> bytes:
+    """The canonical bytes of a value.
+
+    Raises:
+        Refused: ENV_FLOAT for a float; ENV_SCHEMA for what JSON cannot hold or we do not send.
+    """
+    try:
+        written = json.dumps(value, ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    except ValueError as error:
+        raise Refused(Code.ENV_FLOAT, "NaN or infinity, or a value inside itself") from error
+    except (TypeError, RecursionError) as error:
+        raise Refused(Code.ENV_SCHEMA, "a value that is not JSON") from error
+    data = written.encode("ascii")
+    # What we would refuse we do not send: floats, huge integers, keys that are not texts.
+    decode(data)
+    return data
+
+
+def decode(data: bytes, malformed: Code = Code.ENV_SCHEMA) -> JsonValue:
+    """The value of canonical bytes.
+
+    Args:
+        data: What was received, bounded by the caller.
+        malformed: The code for bytes that are not canonical JSON.
+
+    Raises:
+        Refused: ENV_DUPKEY, ENV_FLOAT, or `malformed`.
+    """
+    _refuse_depth(data, malformed)
+    try:
+        value: JsonValue = _DECODER.decode(data.decode("ascii"))
+        written = _ENCODER.encode(value).encode("ascii")
+        if b"\\ud" in written:
+            _refuse_lone_surrogates(value)
+    except Refused:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise Refused(malformed, "not canonical JSON") from error
+    if written != data:
+        raise Refused(malformed, "not canonical JSON: it has another spelling")
+    return value
+
+
+def _refuse_depth(data: bytes, malformed: Code) -> None:
+    if data.count(b"[") + data.count(b"{") <= DEPTH_MAX:
+        return
+    depth = 0
+    for token in _BRACKETS.finditer(data):
+        first = data[token.start()]
+        if first in b"[{":
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise Refused(malformed, f"nested deeper than {DEPTH_MAX}")
+        elif first in b"]}":
+            depth -= 1
+
+
+def _refuse_lone_surrogates(value: JsonValue) -> None:
+    json.dumps(value, ensure_ascii=False).encode("utf-8")
+
+
+def _without_repeats(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        counted = Counter(name for name, _ in pairs)
+        raise Refused(Code.ENV_DUPKEY, excerpt(counted.most_common(1)[0][0]))
+    return made
+
+
+def _integer(text: str) -> int:
+    if len(text) > INTEGER_DIGITS_MAX + 1 or abs(int(text)) > INTEGER_MAX:
+        raise Refused(Code.ENV_SCHEMA, "an integer beyond 2^53-1")
+    return int(text)
+
+
+def _no_float(text: str) -> NoReturn:
+    raise Refused(Code.ENV_FLOAT, excerpt(text))
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_without_repeats, parse_int=_integer, parse_float=_no_float, parse_constant=_no_float
+)
+_ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":"))
