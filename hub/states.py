@@ -1,0 +1,158 @@
+"""The states that rows go through, one word each, the same in table, service, API, page and test. PURE."""
+
+from enum import StrEnum
+
+
+class TaskState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+TASK_ENDED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.UNKNOWN})
+
+
+class TaskKind(StrEnum):
+    DEPLOYMENT = "deployment"
+    SCRIPT_RUN = "script-run"
+    HEALTH_CHECK = "health-check"
+
+
+class JobState(StrEnum):
+    PLANNED = "planned"
+    WAITING = "waiting"
+    SENT = "sent"
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed-out"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REFUSED = "refused"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"  # Never begun: an earlier one failed, or its step's condition was not met.
+
+
+JOB_OPEN = frozenset({JobState.PLANNED, JobState.WAITING, JobState.SENT, JobState.ACCEPTED, JobState.RUNNING})
+JOB_ENDED = frozenset(JobState) - JOB_OPEN
+
+
+class LogState(StrEnum):
+    """Of one job's log: all records in, some missing (shown as such), or cut at its cap."""
+
+    OPEN = "open"
+    COMPLETE = "complete"
+    GAP = "gap"
+    TRUNCATED = "truncated"
+
+
+class OutboxKind(StrEnum):
+    COMMAND = "command"
+    CANCEL = "cancel"
+    WELCOME = "welcome"
+    ENROLLED = "enrolled"
+    EVENT = "event"
+
+
+class OutboxState(StrEnum):
+    WAITING = "waiting"  # For a live session.
+    PUBLISHED = "published"  # Confirmed by the broker.
+    ACCEPTED = "accepted"  # Acknowledged by the spoke.
+    DONE = "done"
+    DEAD = "dead"
+
+
+class SpokeKind(StrEnum):
+    POLLING = "polling"
+    LISTENING = "listening"
+    SSH = "ssh"
+    LOCAL = "local"
+    RELAY = "relay"
+
+
+class SpokeState(StrEnum):
+    PENDING = "pending"
+    TRUSTED = "trusted"
+    REVOKED = "revoked"
+
+
+class Health(StrEnum):
+    HEALTHY = "healthy"
+    WARNING = "warning"
+    UNHEALTHY = "unhealthy"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+
+
+class EnrolmentState(StrEnum):
+    WAITING = "waiting"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+
+
+class InboxState(StrEnum):
+    NEW = "new"
+    DONE = "done"
+    REFUSED = "refused"
+
+
+class InboxKind(StrEnum):
+    ENROL = "enrol"
+    ARTIFACT = "artifact"
+
+
+class Approval(StrEnum):
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
+class UserState(StrEnum):
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+class IntentState(StrEnum):
+    NEW = "new"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class HubKeyState(StrEnum):
+    ACTIVE = "active"
+    PREVIOUS = "previous"  # Still opens or verifies, makes nothing new.
+    RETIRED = "retired"
+    EXPORTED = "exported"  # The private half lives elsewhere.
+
+
+class DataKeyState(StrEnum):
+    ACTIVE = "active"
+    READ = "read"
+    RETIRED = "retired"
+
+
+class PackState(StrEnum):
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class PackageKind(StrEnum):
+    PACKAGE = "package"
+    RUNNER = "runner"
+
+
+class VariableOwner(StrEnum):
+    PROJECT = "project"
+    SET = "set"
+
+
+class ArtifactState(StrEnum):
+    EXPECTED = "expected"
+    STORED = "stored"
+    REFUSED = "refused"

@@ -1,0 +1,52 @@
+"""The catalogue of tables, parents before children."""
+
+from hub.storage.models.access import ApiKey, Grant, RateBucket, Session, SetupCode, TotpSecret, User
+from hub.storage.models.asking import IntentRow
+from hub.storage.models.events import ChainHead, Checkpoint, Event
+from hub.storage.models.gateway import GatewayInbox
+from hub.storage.models.infrastructure import (
+    Enrolment,
+    Environment,
+    JoinToken,
+    Spoke,
+    SpokeSession,
+    Target,
+    TargetEnvironment,
+)
+from hub.storage.models.keyring import DataKey, HubKey, Installation, TrustFrame
+from hub.storage.models.logs import LogBlock
+from hub.storage.models.packages import Chunk, Pack, Package, PackageChunk, PackageVersion, StoredManifest
+from hub.storage.models.projects import Lifecycle, Project, ProjectVariableSet, Release, Variable, VariableSet
+from hub.storage.models.table import Table, database_proxy, new_row_id, now_ms
+from hub.storage.models.work import (
+    Artifact,
+    Deployment,
+    IssuedFrame,
+    Job,
+    Outbox,
+    OutputVariable,
+    Plan,
+    Progress,
+    Quarantine,
+    Task,
+    Timer,
+)
+
+ALL_TABLES: tuple[type[Table], ...] = (
+    Installation, DataKey, HubKey, TrustFrame,
+    Environment, JoinToken, Spoke, SpokeSession, Target, TargetEnvironment, Enrolment, GatewayInbox,
+    Lifecycle, Project, VariableSet, ProjectVariableSet, Variable, Release,
+    User, Session, ApiKey, Grant, SetupCode, RateBucket, TotpSecret,
+    Package, PackageVersion, Pack, Chunk, PackageChunk, StoredManifest,
+    Task, Deployment, Plan, Progress, Job, OutputVariable, Outbox, IssuedFrame, Timer, Artifact, Quarantine,
+    LogBlock, Event, ChainHead, Checkpoint, IntentRow,
+)  # fmt: skip
+
+__all__ = [
+    "ALL_TABLES", "ApiKey", "Artifact", "ChainHead", "Checkpoint", "Chunk", "DataKey", "Deployment", "Enrolment",
+    "Environment", "Event", "GatewayInbox", "Grant", "HubKey", "Installation", "IntentRow", "IssuedFrame", "Job",
+    "JoinToken", "Lifecycle", "LogBlock", "Outbox", "OutputVariable", "Pack", "Package", "PackageChunk",
+    "PackageVersion", "Plan", "Progress", "Project", "ProjectVariableSet", "Quarantine", "RateBucket", "Release",
+    "Session", "SetupCode", "Spoke", "SpokeSession", "StoredManifest", "Table", "Target", "TargetEnvironment", "Task",
+    "Timer", "TotpSecret", "TrustFrame", "User", "Variable", "VariableSet", "database_proxy", "new_row_id", "now_ms",
+]  # fmt: skip

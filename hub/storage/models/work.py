@@ -1,0 +1,178 @@
+"""What is being done: tasks, their plans and progress, jobs, the outbox, timers, and what jobs brought back."""
+
+from peewee import BigAutoField, BigIntegerField, BooleanField, CharField, IntegerField, TextField
+
+from hub.states import ArtifactState, JobState, LogState, OutboxKind, OutboxState, TaskKind, TaskState
+from hub.storage.models.infrastructure import Environment, Spoke, Target
+from hub.storage.models.projects import Project, Release
+from hub.storage.models.table import (
+    AtField,
+    BytesField,
+    HashField,
+    IdField,
+    JsonField,
+    RefField,
+    RowId,
+    StateField,
+    Table,
+    now_ms,
+)
+
+
+class Task(Table):
+    id = RowId()
+    kind = StateField(TaskKind)
+    title = CharField(max_length=250)
+    state = StateField(TaskState, default=TaskState.QUEUED)
+    project = RefField(Project, null=True, on_delete="CASCADE")
+    environment = RefField(Environment, null=True, on_delete="RESTRICT")
+    release = RefField(Release, null=True, on_delete="CASCADE")
+    created_at = AtField(default=now_ms)
+    created_by = IdField(null=True)
+    started_at = AtField(null=True)
+    ended_at = AtField(null=True)
+    waiting_for = TextField(default="")
+    deadline_at = AtField(null=True)
+    failure = TextField(default="")
+    log_lines = IntegerField(default=0)  # The number of the next line.
+    retry_of = IdField(null=True)
+    version = IntegerField(default=1)
+
+    class Meta:
+        indexes = ((("state", "created_at"), False), (("created_at",), False))
+
+
+class Deployment(Table):
+    id = RowId()
+    task = RefField(Task, unique=True, on_delete="CASCADE")
+    project = RefField(Project, on_delete="CASCADE")
+    release = RefField(Release, on_delete="CASCADE")
+    environment = RefField(Environment, on_delete="RESTRICT")
+    previous_release = IdField(null=True)
+    created_at = AtField(default=now_ms)
+
+    class Meta:
+        indexes = ((("project", "environment", "created_at"), False),)
+
+
+class Plan(Table):
+    """The whole plan, sealed as a block: it names packages and their keys."""
+
+    task = RefField(Task, primary_key=True, on_delete="CASCADE")
+    body = BytesField()
+    sha256 = HashField()
+
+
+class Progress(Table):
+    task = RefField(Task, primary_key=True, on_delete="CASCADE")
+    body = JsonField()
+    version = IntegerField(default=1)
+
+
+class Job(Table):
+    """One step on one target. The id is the `cid` of the wire, made in the plan."""
+
+    id = RowId()
+    task = RefField(Task, on_delete="CASCADE")
+    step_index = IntegerField()
+    step = CharField(max_length=200)
+    target = RefField(Target, null=True, on_delete="SET NULL")
+    target_name = CharField(max_length=100, default="")
+    spoke = RefField(Spoke, null=True, on_delete="SET NULL")
+    attempt = IntegerField(default=1)
+    state = StateField(JobState, default=JobState.PLANNED)
+    exit_code = IntegerField(null=True)
+    message = TextField(default="")
+    created_at = AtField(default=now_ms)
+    sent_at = AtField(null=True)
+    accepted_at = AtField(null=True)
+    started_at = AtField(null=True)
+    ended_at = AtField(null=True)
+    deadline_at = AtField(null=True)
+    log_next_record = BigIntegerField(default=0)
+    log_chain = HashField(default="0" * 64)
+    log_bytes = BigIntegerField(default=0)
+    records = BigIntegerField(null=True)  # As the result says.
+    chain = HashField(null=True)
+    log_state = StateField(LogState, default=LogState.OPEN)
+    log_gaps = JsonField(default=list)  # [first, last] of spool records that never came.
+    result_sha256 = HashField(null=True)
+
+    class Meta:
+        indexes = ((("spoke", "state"), False),)
+
+
+class OutputVariable(Table):
+    id = RowId()
+    task = RefField(Task, on_delete="CASCADE")
+    job = RefField(Job, on_delete="CASCADE")
+    step = CharField(max_length=200)
+    target = CharField(max_length=100, default="")
+    name = CharField(max_length=200)
+    value = TextField(default="")
+    value_sealed = TextField(null=True)
+    secret = BooleanField(default=False)
+
+
+class Outbox(Table):
+    """What must go out, until it is confirmed: the job with secret references, never a sealed frame with values."""
+
+    id = BigAutoField()
+    kind = StateField(OutboxKind)
+    spoke = RefField(Spoke, null=True, on_delete="CASCADE")
+    cid = IdField(null=True, index=True)
+    state = StateField(OutboxState, default=OutboxState.WAITING)
+    body = BytesField(null=True)
+    mid = IdField(null=True)
+    seq = BigIntegerField(null=True)
+    ses = IdField(null=True)
+    frame_sha256 = HashField(null=True)
+    created_at = AtField(default=now_ms)
+    published_at = AtField(null=True)
+    expires_at = AtField(null=True)
+    attempts = IntegerField(default=0)
+
+    class Meta:
+        indexes = ((("state", "id"), False),)
+
+
+class IssuedFrame(Table):
+    """Every frame that went out for a job: a result must answer one of them by its hash."""
+
+    frame_sha256 = HashField(primary_key=True)
+    cid = IdField(index=True)
+    mid = IdField()
+    spoke = IdField()
+    ses = IdField()
+    issued_at = AtField(default=now_ms)
+
+
+class Timer(Table):
+    id = RowId()
+    task = RefField(Task, on_delete="CASCADE")
+    name = CharField(max_length=100)
+    due_at = AtField(index=True)
+
+    class Meta:
+        indexes = ((("task", "name"), True),)
+
+
+class Artifact(Table):
+    id = RowId()
+    task = RefField(Task, on_delete="CASCADE")
+    job = RefField(Job, on_delete="CASCADE")
+    name = CharField(max_length=250)
+    size = BigIntegerField()
+    sha256 = HashField()
+    state = StateField(ArtifactState, default=ArtifactState.EXPECTED)
+    created_at = AtField(default=now_ms)
+
+
+class Quarantine(Table):
+    """The heads of frames that nobody honest sent; a ring of 100."""
+
+    id = BigAutoField()
+    at = AtField(default=now_ms)
+    source = CharField(max_length=200)
+    code = CharField(max_length=40)
+    head = BytesField()
