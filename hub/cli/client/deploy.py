@@ -1,0 +1,77 @@
+"""`manyarm deploy`: shows what a deployment would do, or does it, and follows it."""
+
+import click
+
+from hub.cli.client import following, printing
+from hub.cli.client.hub_api import Json, api
+from hub.cli.ending import CommandFailed, Status
+
+
+@click.command()
+@click.argument("project")
+@click.option("--release", required=True, help="The version to deploy.")
+@click.option("--to", "environment", required=True, help="The environment.")
+@click.option("--plan", "plan_only", is_flag=True, help="Show every target, step, package and variable; move nothing.")
+@click.option("--watch", is_flag=True, help="Follow the log and end as the task ends.")
+@click.option("--var", "variables", multiple=True, metavar="NAME=VALUE")
+@click.option("--only", multiple=True, metavar="TARGET")
+@click.option("--skip", multiple=True, metavar="STEP")
+@click.option("--timeout", "timeout_s", type=float, help="Seconds to watch at the most.")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_context
+def deploy(
+    ctx: click.Context,
+    project: str,
+    release: str,
+    environment: str,
+    plan_only: bool,
+    watch: bool,
+    variables: tuple[str, ...],
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    timeout_s: float | None,
+    as_json: bool,
+) -> None:
+    """Deploy a release of PROJECT to an environment."""
+    body: dict[str, object] = {"project": project, "release": release, "environment": environment}
+    body |= {"variables": dict(_pair(text) for text in variables)} if variables else {}
+    body |= {"only_targets": list(only)} if only else {}
+    body |= {"skip_steps": list(skip)} if skip else {}
+    body |= {"plan_only": True} if plan_only else {}
+    hub = api(ctx.obj["url"])
+    made = hub.post("/deployments", body)
+    if plan_only:
+        printing.as_json(made) if as_json else _show_plan(made)
+        return
+    if not watch:
+        printing.as_json(made) if as_json else click.echo(f"task {made['task']}: manyarm task logs -f {made['task']}")
+        return
+    click.echo(f"task {made['task']}", err=True)
+    task = following.follow(hub, made["task"], timeout_s=timeout_s)
+    if as_json:
+        printing.as_json(task)
+    following.end_with(task)
+    click.echo(f"{project} {release} is in {environment}", err=True)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise CommandFailed(f"--var {text!r}: expected NAME=VALUE", Status.USAGE)
+    return name, value
+
+
+def _show_plan(plan: Json) -> None:
+    click.echo(f"{plan['project']} {plan['release']} to {plan['environment']}")
+    for warning in plan.get("warnings", []):
+        click.echo(f"  ! {printing.plain(warning)}")
+    for step in plan["steps"]:
+        click.echo(f"{step['index'] + 1}. {step['name']} ({step['kind']})")
+        for number, batch in enumerate(step["batches"], 1):
+            click.echo(f"   batch {number}")
+            for job in batch:
+                package = job.get("package")
+                carried = f"  {package['id']} {package['version']}" if package else ""
+                click.echo(f"     {job['target']}{carried}")
+                for name, value in sorted(job.get("variables", {}).items()):
+                    click.echo(f"       {name} = {printing.plain(str(value))}")

@@ -1,0 +1,123 @@
+"""Reads a project file: YAML documents as plain JSON, with the line of each value for the hub's words about faults."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from hub.cli.ending import CommandFailed, Status
+
+Lines = dict[str, int]
+_LARGEST_BYTES = 4 * 1024 * 1024
+_MOST_VALUES = 100_000
+
+
+def read_documents(file: Path) -> tuple[list[dict[str, Any]], list[Lines]]:
+    """The file's documents, and for each the line of every dotted path ("" is the document itself).
+
+    Raises:
+        CommandFailed: The file cannot be read or is no YAML that we take; says where.
+    """
+    text = _text(file)
+    documents: list[dict[str, Any]] = []
+    lines: list[Lines] = []
+    try:
+        for node in YAML(typ="safe", pure=True).compose_all(text):
+            if node is None:
+                continue
+            where: Lines = {}
+            document = _Reader(file, where).value(node, "")
+            if not isinstance(document, dict):
+                raise CommandFailed(f"{file}:{_line(node)}: expected  kind: …  and its fields", Status.USAGE)
+            documents.append(_with_environment(document, file, where))
+            lines.append(where)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{file}:{mark.line + 1}" if mark is not None else str(file)
+        raise CommandFailed(f"{place}: {error.problem or error.context or 'no YAML'}", Status.USAGE) from error
+    except YAMLError as error:
+        raise CommandFailed(f"{file}: {error}", Status.USAGE) from error
+    return documents, lines
+
+
+def _text(file: Path) -> str:
+    try:
+        if file.stat().st_size > _LARGEST_BYTES:
+            raise CommandFailed(f"{file}: larger than {_LARGEST_BYTES:,} bytes; split it", Status.USAGE)
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CommandFailed(f"{file}: cannot be read ({error.strerror})", Status.USAGE) from error
+    except UnicodeDecodeError as error:
+        raise CommandFailed(f"{file}: byte {error.start} is no UTF-8", Status.USAGE) from error
+
+
+def _line(node: Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+class _Reader:
+    """Turns nodes into JSON values; every tag but YAML's own plain ones is refused, and so are aliases that grow."""
+
+    def __init__(self, file: Path, lines: Lines) -> None:
+        self._file = file
+        self._lines = lines
+        self._scalars = SafeConstructor()
+        self._seen = 0
+
+    def value(self, node: Node, path: str) -> Any:
+        self._seen += 1
+        if self._seen > _MOST_VALUES:
+            raise self._fault(node, f"more than {_MOST_VALUES:,} values; aliases that multiply are refused")
+        self._lines[path] = _line(node)
+        if isinstance(node, MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, SequenceNode):
+            self._refuse_tag(node, "tag:yaml.org,2002:seq")
+            return [self.value(item, f"{path}.{i}" if path else str(i)) for i, item in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _mapping(self, node: MappingNode, path: str) -> dict[str, Any]:
+        self._refuse_tag(node, "tag:yaml.org,2002:map")
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, ScalarNode):
+                raise self._fault(key_node, "a key must be a word")
+            key = str(key_node.value)
+            if key in found:
+                raise self._fault(key_node, f"{key!r} stands here a second time")
+            found[key] = self.value(value_node, f"{path}.{key}" if path else key)
+        return found
+
+    def _scalar(self, node: Node) -> Any:
+        tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
+        if tag not in {"str", "int", "float", "bool", "null"}:
+            if tag == "timestamp":
+                return str(node.value)
+            raise self._fault(
+                node, f"the tag {str(node.tag)!r} is refused; plain text, numbers, true and false are taken"
+            )
+        return self._scalars.construct_object(node, deep=True)
+
+    def _refuse_tag(self, node: Node, plain: str) -> None:
+        if str(node.tag) != plain:
+            raise self._fault(node, f"the tag {str(node.tag)!r} is refused")
+
+    def _fault(self, node: Node, words: str) -> CommandFailed:
+        return CommandFailed(f"{self._file}:{_line(node)}: {words}", Status.USAGE)
+
+
+def _with_environment(document: dict[str, Any], file: Path, lines: Lines) -> dict[str, Any]:
+    """`value_from_env: NAME` becomes `value` with what this process's environment says."""
+    for i, variable in enumerate(document.get("variables") or []):
+        if not isinstance(variable, dict) or "value_from_env" not in variable:
+            continue
+        name = str(variable.pop("value_from_env"))
+        if name not in os.environ:
+            line = lines.get(f"variables.{i}.value_from_env", lines[""])
+            raise CommandFailed(f"{file}:{line}: {name} is not set in the environment of this command", Status.USAGE)
+        variable["value"] = os.environ[name]
+    return document

@@ -1,0 +1,53 @@
+"""`manyarm spoke`: who may carry work; a spoke is approved after its thumbprint was compared."""
+
+import click
+
+from hub.cli.client import printing
+from hub.cli.client.hub_api import api, part
+from hub.cli.ending import CommandFailed, Status
+
+COLUMNS = ("name", "kind", "state", "last_seen", "software", "thumbprint")
+
+
+@click.group()
+def spoke() -> None:
+    """Spokes: the programs that carry work to targets."""
+
+
+@spoke.command(name="list")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_context
+def list_(ctx: click.Context, as_json: bool) -> None:
+    """List spokes with their full thumbprints."""
+    found = list(api(ctx.obj["url"]).items("/spokes"))
+    printing.as_json(found) if as_json else printing.table(found, COLUMNS)
+
+
+@spoke.command()
+@click.argument("name")
+@click.option("--thumbprint", help="What `manyarm-spoke thumbprint` printed on the machine; asked for when left out.")
+@click.pass_context
+def approve(ctx: click.Context, name: str, thumbprint: str | None) -> None:
+    """Approve a pending spoke whose thumbprint you have compared."""
+    hub = api(ctx.obj["url"])
+    found = hub.get(f"/spokes/{part(name)}")
+    if thumbprint is None:
+        click.echo(f"{found['name']}\n  {found['thumbprint']}\nOn the machine: manyarm-spoke thumbprint", err=True)
+        click.confirm("Are the two the same?", abort=True)
+    elif thumbprint.strip() != found["thumbprint"]:
+        raise CommandFailed(
+            f"{name} has another thumbprint:\n  given {thumbprint}\n  found {found['thumbprint']}\nnot approved",
+            Status.NOT_ALLOWED,
+        )
+    hub.post(f"/spokes/{part(name)}/approve", {"thumbprint": found["thumbprint"]})
+    click.echo(f"{name} is trusted")
+
+
+@spoke.command()
+@click.argument("name")
+@click.option("--reason", default="")
+@click.pass_context
+def revoke(ctx: click.Context, name: str, reason: str) -> None:
+    """Trust a spoke no longer: at once, its running jobs included."""
+    api(ctx.obj["url"]).post(f"/spokes/{part(name)}/revoke", {"reason": reason})
+    click.echo(f"{name} is revoked")

@@ -1,0 +1,65 @@
+"""`manyarm target`: the machines, their health and whether they take part."""
+
+import click
+
+from hub.cli.client import printing
+from hub.cli.client.hub_api import api, part
+
+COLUMNS = ("name", "kind", "health", "roles", "environments", "last_seen", "disabled")
+
+
+@click.group()
+def target() -> None:
+    """Targets: where packages go and scripts run."""
+
+
+@target.command(name="list")
+@click.option("--environment")
+@click.option("--role")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_context
+def list_(ctx: click.Context, environment: str | None, role: str | None, as_json: bool) -> None:
+    """List targets."""
+    found = list(api(ctx.obj["url"]).items("/targets", environment=environment, role=role))
+    printing.as_json(found) if as_json else printing.table(found, COLUMNS)
+
+
+@target.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_context
+def show(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Show one target with its thumbprint and why its health is what it is."""
+    found = api(ctx.obj["url"]).get(f"/targets/{part(name)}")
+    printing.as_json(found) if as_json else printing.table(
+        [found], ("name", "health", "health_reason", "last_seen", "runner", "thumbprint")
+    )
+
+
+@target.command()
+@click.argument("name")
+@click.pass_context
+def enable(ctx: click.Context, name: str) -> None:
+    """Let a disabled target take part again."""
+    api(ctx.obj["url"]).post(f"/targets/{part(name)}/enable", {})
+    click.echo(f"{name} takes part again")
+
+
+@target.command()
+@click.argument("name")
+@click.option("--reason", default="", help="Shown wherever the target is skipped.")
+@click.pass_context
+def disable(ctx: click.Context, name: str, reason: str) -> None:
+    """Leave a target out of deployments until it is enabled."""
+    api(ctx.obj["url"]).post(f"/targets/{part(name)}/disable", {"reason": reason})
+    click.echo(f"{name} is left out until: manyarm target enable {name}")
+
+
+@target.command()
+@click.argument("name")
+@click.confirmation_option(prompt="Delete the target and revoke nothing of its spoke?")
+@click.pass_context
+def delete(ctx: click.Context, name: str) -> None:
+    """Delete a target."""
+    api(ctx.obj["url"]).delete(f"/targets/{part(name)}")
+    click.echo(f"{name} deleted")

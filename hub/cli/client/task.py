@@ -1,0 +1,87 @@
+"""`manyarm task`: what runs and ran, its log, and how to end or repeat it."""
+
+import json
+
+import click
+
+from hub.cli.client import following, printing
+from hub.cli.client.hub_api import Json, api, part
+
+COLUMNS = ("id", "kind", "title", "state", "waiting_for", "created_at", "ended_at")
+
+
+@click.group()
+def task() -> None:
+    """Tasks: everything that the hub does or did."""
+
+
+@task.command(name="list")
+@click.option("--state", help="Only tasks in this state.")
+@click.option("--project")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50)
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_context
+def list_(ctx: click.Context, state: str | None, project: str | None, limit: int, as_json: bool) -> None:
+    """List tasks, newest first."""
+    found = api(ctx.obj["url"]).get("/tasks", state=state, project=project, limit=limit)["items"]
+    printing.as_json(found) if as_json else printing.table(found, COLUMNS)
+
+
+@task.command()
+@click.argument("task_id")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_context
+def show(ctx: click.Context, task_id: str, as_json: bool) -> None:
+    """Show a task with its steps and targets, and what it waits for."""
+    found = api(ctx.obj["url"]).get(f"/tasks/{part(task_id)}")
+    if as_json:
+        printing.as_json(found)
+        return
+    printing.table([found], COLUMNS)
+    rows = [{"step": step["name"], **target} for step in found["steps"] for target in step["targets"]]
+    printing.table(rows, ("step", "name", "state", "exit_code", "started_at", "ended_at"))
+
+
+@task.command()
+@click.argument("task_id")
+@click.option("-f", "--follow", "follow", is_flag=True, help="Go on until the task has ended, then end as it did.")
+@click.option("--step")
+@click.option("--target")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def logs(ctx: click.Context, task_id: str, follow: bool, step: str | None, target: str | None, as_json: bool) -> None:
+    """Print a task's log."""
+    hub = api(ctx.obj["url"])
+    show_line = _as_json_line if as_json else following.print_line
+    if follow:
+        following.end_with(following.follow(hub, part(task_id), show=show_line))
+        return
+    for line in hub.items(f"/tasks/{part(task_id)}/log", step=step, target=target):
+        show_line(line)
+
+
+@task.command()
+@click.argument("task_id")
+@click.option("--watch", is_flag=True, help="Wait for the end, which says whether it was confirmed.")
+@click.pass_context
+def cancel(ctx: click.Context, task_id: str, watch: bool) -> None:
+    """End a task: at once when it is queued, with its whole process tree when it runs."""
+    hub = api(ctx.obj["url"])
+    hub.post(f"/tasks/{part(task_id)}/cancel", {})
+    if watch:
+        found = following.follow(hub, part(task_id))
+        click.echo(f"task {found['id']} {found['state']}")
+        return
+    click.echo(f"asked; manyarm task show {task_id} says when it is confirmed")
+
+
+@task.command()
+@click.argument("task_id")
+@click.pass_context
+def retry(ctx: click.Context, task_id: str) -> None:
+    """Do the same again as a new task."""
+    click.echo(api(ctx.obj["url"]).post(f"/tasks/{part(task_id)}/retry", {})["task"])
+
+
+def _as_json_line(line: Json) -> None:
+    click.echo(json.dumps(line, ensure_ascii=False))
