@@ -1,0 +1,63 @@
+"""PURE. What can happen to a task: the only things that `advance` takes. A job is named by the id of its attempt."""
+
+from dataclasses import dataclass
+
+from hub.states import JobState
+
+DEADLINE_TIMER = "deadline"
+TASK_TIMER = "task"
+QUEUE_TIMER = "queue"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The task's turn has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobAccepted:
+    """The spoke has journalled it."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobStarted:
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """`state` is one of ENDS."""
+
+    job: str
+    state: JobState
+    exit_code: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobExpired:
+    """Its expiry passed before the spoke took it: it can never start."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """`by`: the name of who asked."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpokeRevoked:
+    spoke: str
+
+
+Event = Started | JobAccepted | JobStarted | JobEnded | JobExpired | TimerFired | CancelAsked | SpokeRevoked

@@ -1,0 +1,137 @@
+"""PURE. A complete plan as data: what a task will do, on which machines, in which order, decided before anything moves.
+
+    plan > steps > batches (rolling windows, one after the other) > jobs (one target each) > attempts (ids)
+
+What the jobs of a step share stands in the step, once.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from hub.orchestrator.states import Condition
+from runner.contract.job import Job, JobPackage, Named, ReleaseRef, StepRef
+from wire.canonical import JsonValue
+from wire.messages import Limits, PackageRef
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTarget:
+    id: str
+    name: str
+    spoke: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """One step on one target. `attempts`: the id (cid) of each attempt, all made with the plan.
+
+    `variables` and `secrets` are those that hold for this target alone; `secrets` names rows, never values.
+    """
+
+    attempts: tuple[str, ...]
+    step: int
+    target: PlannedTarget
+    variables: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    expose_env: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.attempts[0]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """`pickup_s`: how long a spoke may take to accept; `prepare_s`: from there to the start (packages are fetched)."""
+
+    index: int
+    name: str
+    kind: str
+    batches: tuple[tuple[PlannedJob, ...], ...]
+    limits: Limits
+    condition: Condition = Condition.SUCCESS
+    properties: Mapping[str, JsonValue] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    expose_env: tuple[str, ...] = ()
+    package: str = ""
+    isolation: str = ""
+    retries: int = 0
+    on_unknown: str = "fail"
+    grace_s: int = 10
+    pickup_s: int = 900
+    prepare_s: int = 600
+    run_as: str = ""
+
+    @property
+    def jobs(self) -> Iterator[PlannedJob]:
+        return (job for batch in self.batches for job in batch)
+
+
+@dataclass(frozen=True)
+class DeploymentPlan:
+    """`packages` is by manifest id; `runner` and the `package` of each step name one of them. Indexed, so no slots."""
+
+    task: str
+    project: Named
+    release: ReleaseRef
+    environment: Named
+    steps: tuple[PlannedStep, ...]
+    packages: Mapping[str, PackageRef]
+    runner: str
+    warnings: tuple[str, ...] = ()
+    deadline_s: int = 24 * 3600
+
+    @cached_property
+    def attempts(self) -> Mapping[str, tuple[PlannedJob, int]]:
+        """By id of an attempt: its job, and which attempt (from 1) it is."""
+        return {
+            cid: (job, number)
+            for step in self.steps
+            for job in step.jobs
+            for number, cid in enumerate(job.attempts, start=1)
+        }
+
+    def step_of(self, job: PlannedJob) -> PlannedStep:
+        return self.steps[job.step]
+
+    def packages_of(self, step: PlannedStep) -> tuple[PackageRef, ...]:
+        """What a target needs for the step: the runner, then the step's package."""
+        wanted = (self.runner, step.package) if step.package else (self.runner,)
+        return tuple(self.packages[manifest] for manifest in wanted)
+
+    def secrets_of(self, job: PlannedJob) -> dict[str, str]:
+        """Ids of the rows that hold the values, by name."""
+        return {**self.step_of(job).secrets, **job.secrets}
+
+    def job(self, cid: str) -> Job:
+        """What the runner is told of one attempt, without outputs of earlier steps."""
+        planned, number = self.attempts[cid]
+        step = self.step_of(planned)
+        target_variables = {
+            "Manyarm.Target.Id": planned.target.id,
+            "Manyarm.Target.Name": planned.target.name,
+        }
+        return Job(
+            task=self.task,
+            step=StepRef(step.name, step.kind),
+            attempt=number,
+            target=Named(planned.target.id, planned.target.name),
+            environment=self.environment,
+            project=self.project,
+            release=self.release,
+            properties=dict(step.properties),
+            variables={**step.variables, **planned.variables, **target_variables},
+            secret_names=tuple(sorted({*step.secrets, *planned.secrets})),
+            expose_env=tuple(sorted({*step.expose_env, *planned.expose_env})),
+            package=self._package(step),
+            isolation=step.isolation,
+            grace_s=step.grace_s,
+        )
+
+    def _package(self, step: PlannedStep) -> JobPackage | None:
+        if not step.package:
+            return None
+        ref = self.packages[step.package]
+        return JobPackage(ref.package, ref.version, ref.extension, ref.manifest_id, ref.sha256)

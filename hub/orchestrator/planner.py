@@ -1,0 +1,300 @@
+"""PURE. From what was asked and what there is: the whole plan, or one sentence that says why there can be none.
+
+    steps of the release > their targets (environment, roles, enabled, trusted) > batches > variables of each target
+
+A step on several targets rolls in batches of a quarter of them, rounded up, unless it says otherwise.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hub.orchestrator.errors import PlanImpossible
+from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep, PlannedTarget
+from hub.orchestrator.states import Condition
+from runner.contract.job import Named, ReleaseRef
+from runner.contract.variables import Candidate, Context, Scope, resolve
+from wire.canonical import JsonValue
+from wire.messages import Limits, PackageRef
+
+DEFAULT_ROLLING = "25%"
+_FETCHED_BYTES_A_SECOND = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StepInput:
+    """One step of a release's process, as its snapshot has it. `package` is a package id or ""."""
+
+    name: str
+    kind: str
+    on: str = "targets"
+    roles: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    rolling: int | str | None = None
+    package: str = ""
+    properties: Mapping[str, JsonValue] = field(default_factory=dict)
+    retries: int = 0
+    timeout_s: int | None = None
+    when: str = Condition.SUCCESS
+    on_unknown: str = "fail"
+    isolation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetInput:
+    """A machine in the environment. `unusable`: why no work goes there, in words; "" where it may."""
+
+    id: str
+    name: str
+    spoke: str
+    roles: frozenset[str] = frozenset()
+    unusable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VariableInput:
+    """One value of a variable. A secret has the id of its row and no value; `missing`: that row is gone."""
+
+    name: str
+    value: str = ""
+    secret_row: str = ""
+    missing: bool = False
+    expose_env: bool = False
+    scope: Scope = field(default_factory=Scope)
+    source: str = "project"
+    nearness: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLimits:
+    """Seconds and bytes that hold where a step does not say."""
+
+    wall_s: int = 3600
+    pickup_s: int = 900
+    prepare_s: int = 600
+    grace_s: int = 10
+    deadline_s: int = 24 * 3600
+    out_bytes: int = 1024**3
+    disk_bytes: int = 10 * 1024**3
+    attempts_max: int = 11
+
+
+@dataclass(frozen=True, slots=True)
+class PlanInputs:
+    """All that a plan depends on. `packages` by package id; `only_targets` None means all of the environment."""
+
+    task: str
+    project: Named
+    release: ReleaseRef
+    environment: Named
+    steps: tuple[StepInput, ...]
+    targets: tuple[TargetInput, ...]
+    runner: PackageRef
+    hub_targets: tuple[TargetInput, ...] = ()
+    variables: tuple[VariableInput, ...] = ()
+    packages: Mapping[str, PackageRef] = field(default_factory=dict)
+    only_targets: frozenset[str] | None = None
+    skip_steps: frozenset[str] = frozenset()
+    limits: PlanLimits = field(default_factory=PlanLimits)
+
+
+def plan(inputs: PlanInputs, new_id: Callable[[], str]) -> DeploymentPlan:
+    """Decide everything.
+
+    Args:
+        inputs: What was asked and what there is.
+        new_id: Gives the id of one attempt of one job.
+
+    Raises:
+        PlanImpossible: nothing would be done, or a step cannot be done as it stands.
+    """
+    _check_names(inputs)
+    wanted = [step for step in inputs.steps if step.name not in inputs.skip_steps and _holds_here(step, inputs)]
+    if not wanted:
+        raise PlanImpossible(f"no step is left to do in {inputs.environment.name}")
+    steps = tuple(_step(index, step, inputs, new_id) for index, step in enumerate(wanted))
+    refs = [inputs.runner, *(inputs.packages[step.package] for step in wanted if step.package)]
+    return DeploymentPlan(
+        task=inputs.task,
+        project=inputs.project,
+        release=inputs.release,
+        environment=inputs.environment,
+        steps=steps,
+        packages={ref.manifest_id: ref for ref in refs},
+        runner=inputs.runner.manifest_id,
+        warnings=tuple(_warnings(wanted, inputs)),
+        deadline_s=inputs.limits.deadline_s,
+    )
+
+
+def batch_size(rolling: int | str | None, targets: int) -> int:
+    """How many targets a step changes at once: a number, a percentage rounded up, or the default; at least 1."""
+    text = str(DEFAULT_ROLLING if rolling is None else rolling).strip()
+    digits = text.removesuffix("%").strip()
+    if not (digits.isascii() and digits.isdigit() and int(digits) > 0):
+        raise PlanImpossible(f"rolling is a number or a percentage above 0, not {text!r}")
+    if text.endswith("%"):
+        return max(1, math.ceil(targets * min(int(digits), 100) / 100))
+    return int(digits)
+
+
+def _check_names(inputs: PlanInputs) -> None:
+    names = [step.name for step in inputs.steps]
+    for name in sorted(inputs.skip_steps):
+        if name not in names:
+            raise PlanImpossible(f"there is no step {name!r} to skip; the steps are: {', '.join(names)}")
+    known = {target.id for target in (*inputs.targets, *inputs.hub_targets)}
+    if inputs.only_targets is not None and not inputs.only_targets <= known:
+        raise PlanImpossible(f"some of the targets asked for are not in {inputs.environment.name or 'this task'}")
+
+
+def _holds_here(step: StepInput, inputs: PlanInputs) -> bool:
+    return not step.environments or inputs.environment.id in step.environments
+
+
+def _warnings(steps: Sequence[StepInput], inputs: PlanInputs) -> Iterator[str]:
+    matching = {t.id: t for step in steps for t in _candidates(step, inputs)}
+    for target in sorted(matching.values(), key=lambda t: t.name):
+        if target.unusable:
+            yield f"{target.name} is left out: {target.unusable}"
+    left_out = [step.name for step in inputs.steps if step.name in inputs.skip_steps]
+    if left_out:
+        yield f"skipped as asked: {', '.join(left_out)}"
+
+
+def _step(index: int, step: StepInput, inputs: PlanInputs, new_id: Callable[[], str]) -> PlannedStep:
+    if step.when not in set(Condition):
+        raise PlanImpossible(f"step {step.name!r}: when is success, failure or always, not {step.when!r}")
+    if step.package and step.package not in inputs.packages:
+        raise PlanImpossible(f"step {step.name!r}: the release has no version of package {step.package!r}")
+    targets = _targets_for(step, inputs)
+    values = _Values(step, inputs)
+    jobs = [_job(index, step, target, values, inputs.limits, new_id) for target in targets]
+    size = batch_size(step.rolling, len(jobs))
+    limits = inputs.limits
+    wall_s = step.timeout_s or limits.wall_s
+    fetched = inputs.packages[step.package].size if step.package else 0
+    return PlannedStep(
+        index=index,
+        name=step.name,
+        kind=step.kind,
+        batches=tuple(tuple(jobs[at : at + size]) for at in range(0, len(jobs), size)),
+        limits=Limits(cpu_s=wall_s * 16, wall_s=wall_s, out_bytes=limits.out_bytes, disk_bytes=limits.disk_bytes),
+        condition=Condition(step.when),
+        properties=step.properties,
+        variables=values.shared,
+        secrets=values.shared_secrets,
+        expose_env=values.shared_env,
+        package=inputs.packages[step.package].manifest_id if step.package else "",
+        isolation=step.isolation,
+        retries=len(jobs[0].attempts) - 1,
+        on_unknown=step.on_unknown,
+        grace_s=limits.grace_s,
+        pickup_s=limits.pickup_s,
+        prepare_s=limits.prepare_s + fetched // _FETCHED_BYTES_A_SECOND,
+    )
+
+
+def _targets_for(step: StepInput, inputs: PlanInputs) -> list[TargetInput]:
+    """The usable targets of a step, by name; none at all is an error, never an empty success."""
+    found = sorted(_candidates(step, inputs), key=lambda target: target.name)
+    usable = [target for target in found if not target.unusable]
+    if usable:
+        return usable
+    if found:
+        reasons = "; ".join(f"{target.name} {target.unusable}" for target in found[:5])
+        raise PlanImpossible(f"step {step.name!r}: no target can take work: {reasons}")
+    raise PlanImpossible(f"step {step.name!r}: {_nobody(step, inputs)}")
+
+
+def _candidates(step: StepInput, inputs: PlanInputs) -> list[TargetInput]:
+    if step.on == "hub":
+        return list(inputs.hub_targets[:1])
+    chosen = inputs.only_targets
+    return [
+        target
+        for target in inputs.targets
+        if (not step.roles or target.roles & set(step.roles)) and (chosen is None or target.id in chosen)
+    ]
+
+
+def _nobody(step: StepInput, inputs: PlanInputs) -> str:
+    if step.on == "hub":
+        return "it runs on the hub, and no hub-run spoke is enrolled"
+    where = f" in {inputs.environment.name}" if inputs.environment.name else ""
+    among = " among the targets asked for" if inputs.only_targets is not None else ""
+    role = f" with role {' or '.join(repr(name) for name in step.roles)}" if step.roles else ""
+    return f"no target{role}{where}{among}"
+
+
+def _job(
+    index: int, step: StepInput, target: TargetInput, values: "_Values", limits: PlanLimits, new_id: Callable[[], str]
+) -> PlannedJob:
+    attempts = min(step.retries + 1, limits.attempts_max)
+    variables, secrets, expose_env = values.of(target)
+    return PlannedJob(
+        attempts=tuple(new_id() for _ in range(attempts)),
+        step=index,
+        target=PlannedTarget(target.id, target.name, target.spoke),
+        variables=variables,
+        secrets=secrets,
+        expose_env=expose_env,
+    )
+
+
+class _Values:
+    """The variables of one step: those that no target can change once, the others target by target."""
+
+    def __init__(self, step: StepInput, inputs: PlanInputs) -> None:
+        self._step = step
+        self._inputs = inputs
+        self._by_name: dict[str, list[Candidate[VariableInput]]] = {}
+        for variable in inputs.variables:
+            candidate = Candidate(variable, variable.scope, variable.source, variable.nearness)
+            self._by_name.setdefault(variable.name, []).append(candidate)
+        self._own = {
+            name
+            for name, found in self._by_name.items()
+            if any(candidate.scope.targets or candidate.scope.roles for candidate in found)
+        }
+        shared = self._resolved(
+            set(self._by_name) - self._own, Context(inputs.environment.id, "", frozenset(), step.name)
+        )
+        self.shared, self.shared_secrets, self.shared_env = shared
+        self.shared = {**self.shared, **self._built_in()}
+
+    def of(self, target: TargetInput) -> tuple[dict[str, str], dict[str, str], tuple[str, ...]]:
+        context = Context(self._inputs.environment.id, target.id, target.roles, self._step.name)
+        variables, secrets, expose_env = self._resolved(self._own, context)
+        return {**variables, "Manyarm.Target.Roles": ",".join(sorted(target.roles))}, secrets, expose_env
+
+    def _resolved(self, names: set[str], context: Context) -> tuple[dict[str, str], dict[str, str], tuple[str, ...]]:
+        variables: dict[str, str] = {}
+        secrets: dict[str, str] = {}
+        expose_env: list[str] = []
+        for name in sorted(names):
+            winner = resolve(self._by_name[name], context).winner
+            if winner is None:
+                continue
+            if winner.value.missing:
+                raise PlanImpossible(f"the secret variable {name!r} of the release has been deleted since")
+            if winner.value.secret_row:
+                secrets[name] = winner.value.secret_row
+            else:
+                variables[name] = winner.value.value
+            if winner.value.expose_env:
+                expose_env.append(name)
+        return variables, secrets, tuple(expose_env)
+
+    def _built_in(self) -> dict[str, str]:
+        inputs = self._inputs
+        return {
+            "Manyarm.Environment.Id": inputs.environment.id,
+            "Manyarm.Environment.Name": inputs.environment.name,
+            "Manyarm.Project.Id": inputs.project.id,
+            "Manyarm.Project.Name": inputs.project.name,
+            "Manyarm.Release.Number": inputs.release.version,
+            "Manyarm.Deployment.Id": inputs.task,
+            "Manyarm.Task.Id": inputs.task,
+            "Manyarm.Step.Name": self._step.name,
+        }
