@@ -48,6 +48,7 @@ class ProjectVariableSet(Model):
     id = CharField(primary_key=True, max_length=32)
     project = ForeignKeyField(Project, on_delete="CASCADE")
     variable_set = ForeignKeyField(VariableSet, on_delete="RESTRICT")
+    position = IntegerField()
 
     class Meta:
         table_name = "project_variable_set"
@@ -63,6 +64,7 @@ class Variable(Model):
     value_sealed = TextField(null=True)
     value_version = IntegerField()
     secret = BooleanField()
+    expose_env = BooleanField()
     scope = TextField()
     description = TextField()
     created_at = BigIntegerField()

@@ -57,13 +57,14 @@ class ProjectVariableSet(Table):
     id = RowId()
     project = RefField(Project, on_delete="CASCADE")
     variable_set = RefField(VariableSet, on_delete="RESTRICT")
+    position = IntegerField(default=0)  # The first set wins over the later ones.
 
     class Meta:
         indexes = ((("project", "variable_set"), True),)
 
 
 class Variable(Table):
-    SEALED = ("owner_kind", "owner", "name", "value", "value_sealed", "value_version", "secret", "scope")
+    SEALED = ("owner_kind", "owner", "name", "value", "value_sealed", "value_version", "secret", "scope", "expose_env")
 
     id = RowId()
     owner_kind = StateField(VariableOwner)
@@ -73,6 +74,7 @@ class Variable(Table):
     value_sealed = TextField(null=True)
     value_version = IntegerField(default=1)  # Bumped when the value changes; bound into its ciphertext.
     secret = BooleanField(default=False)
+    expose_env = BooleanField(default=False)  # Also an environment variable of scripts: every child of theirs reads it.
     scope = JsonField(default=dict)
     description = TextField(default="")
     created_at = AtField(default=now_ms)
