@@ -1,0 +1,20 @@
+# Ends the version that ran here and starts this one; runs in the folder that was just made current.
+set -euo pipefail
+home=$(get_variable InstallTo)
+if [ -f "$home/storefront.pid" ] && kill "$(cat "$home/storefront.pid")" 2>/dev/null; then
+    echo "ended the former version"
+fi
+progress 50 "starting storefront $(get_variable Manyarm.Release.Number)"
+setsid python3 "$home/current/app.py" >"$home/storefront.log" 2>&1 </dev/null &
+echo $! >"$home/storefront.pid"
+port=$(get_variable server:port)
+for _ in $(seq 100); do
+    if python3 -c "import urllib.request as r; r.urlopen('http://127.0.0.1:$port/about', timeout=1)" 2>/dev/null; then
+        echo "storefront answers on port $port"
+        set_variable Url "http://127.0.0.1:$port/"
+        exit 0
+    fi
+    sleep 0.1
+done
+cat "$home/storefront.log"
+fail "storefront did not answer on port $port within ten seconds"
