@@ -26,8 +26,8 @@ def apply(ctx: click.Context, files: tuple[Path, ...], plan_only: bool, as_json:
         if as_json:
             printing.as_json(answer)
             continue
-        for change in answer["changes"]:
-            fields = f"  ({', '.join(change['fields'])})" if change.get("fields") else ""
-            click.echo(f"{_SIGNS[change['change']]} {change['kind']} {change['name']}{fields}")
+        for found in answer["differences"]:
+            changed = f"  ({', '.join(change['field'] for change in found['changes'])})" if found["changes"] else ""
+            click.echo(f"{_SIGNS[found['action']]} {found['kind']} {found['name']}{changed}")
         if plan_only:
             click.echo("nothing was changed (--plan)", err=True)

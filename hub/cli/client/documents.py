@@ -17,7 +17,7 @@ _MOST_VALUES = 100_000
 
 
 def read_documents(file: Path) -> tuple[list[dict[str, Any]], list[Lines]]:
-    """The file's documents, and for each the line of every dotted path ("" is the document itself).
+    """The file's documents, and for each the line of every JSON pointer in it ("" is the document itself).
 
     Raises:
         CommandFailed: The file cannot be read or is no YAML that we take; says where.
@@ -77,7 +77,7 @@ class _Reader:
             return self._mapping(node, path)
         if isinstance(node, SequenceNode):
             self._refuse_tag(node, "tag:yaml.org,2002:seq")
-            return [self.value(item, f"{path}.{i}" if path else str(i)) for i, item in enumerate(node.value)]
+            return [self.value(item, f"{path}/{i}") for i, item in enumerate(node.value)]
         return self._scalar(node)
 
     def _mapping(self, node: MappingNode, path: str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class _Reader:
             key = str(key_node.value)
             if key in found:
                 raise self._fault(key_node, f"{key!r} stands here a second time")
-            found[key] = self.value(value_node, f"{path}.{key}" if path else key)
+            found[key] = self.value(value_node, f"{path}/{key.replace('~', '~0').replace('/', '~1')}")
         return found
 
     def _scalar(self, node: Node) -> Any:
@@ -117,7 +117,7 @@ def _with_environment(document: dict[str, Any], file: Path, lines: Lines) -> dic
             continue
         name = str(variable.pop("value_from_env"))
         if name not in os.environ:
-            line = lines.get(f"variables.{i}.value_from_env", lines[""])
+            line = lines.get(f"/variables/{i}/value_from_env", lines[""])
             raise CommandFailed(f"{file}:{line}: {name} is not set in the environment of this command", Status.USAGE)
         variable["value"] = os.environ[name]
     return document

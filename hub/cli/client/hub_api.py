@@ -122,8 +122,8 @@ def part(name: str) -> str:
 def _problem(answer: Answer, place: str) -> str:
     try:
         problem = json.loads(answer.data)
-        if place and problem.get("errors"):
-            return "\n".join(f"{place}:{fault.get('line', '?')}: {fault['detail']}" for fault in problem["errors"])
+        if place and problem.get("line"):
+            return f"{place}:{problem['line']}: {problem['detail']}"
         detail = problem.get("detail") or problem.get("title") or problem["code"]
         field = f" (field {problem['field']})" if problem.get("field") else ""
         return f"{detail}{field}"
