@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -26,11 +25,12 @@ def read_documents(file: Path) -> tuple[list[dict[str, Any]], list[Lines]]:
     documents: list[dict[str, Any]] = []
     lines: list[Lines] = []
     try:
-        for node in YAML(typ="safe", pure=True).compose_all(text):
+        yaml = YAML(typ="safe", pure=True)
+        for node in yaml.compose_all(text):
             if node is None:
                 continue
             where: Lines = {}
-            document = _Reader(file, where).value(node, "")
+            document = _Reader(file, where, yaml.constructor).value(node, "")
             if not isinstance(document, dict):
                 raise CommandFailed(f"{file}:{_line(node)}: expected  kind: …  and its fields", Status.USAGE)
             documents.append(_with_environment(document, file, where))
@@ -62,10 +62,10 @@ def _line(node: Node) -> int:
 class _Reader:
     """Turns nodes into JSON values; every tag but YAML's own plain ones is refused, and so are aliases that grow."""
 
-    def __init__(self, file: Path, lines: Lines) -> None:
+    def __init__(self, file: Path, lines: Lines, scalars: Any) -> None:
         self._file = file
         self._lines = lines
-        self._scalars = SafeConstructor()
+        self._scalars = scalars
         self._seen = 0
 
     def value(self, node: Node, path: str) -> Any:
