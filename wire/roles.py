@@ -71,9 +71,24 @@ class KeyTable:
             raise Refused(Code.ENV_KEY, f"key {kid.hex()} as {role} is not valid at this time")
         return found
 
+    def timeless(self) -> "TimelessKeys":
+        return TimelessKeys(self)
+
     def held(self, kid: bytes, role: Role) -> TrustedKey:
-        """The key without regard to time, for the one message that brings the time (welcome)."""
+        """The key without regard to time."""
         found = self._keys.get((role, kid))
         if found is None:
             raise Refused(Code.ENV_KEY, f"no key {kid.hex()} as {role}")
         return found
+
+
+class TimelessKeys:
+    """The same keys without regard to time: for a receiver that has no time yet, and is about to be told it."""
+
+    __slots__ = ("_table",)
+
+    def __init__(self, table: KeyTable) -> None:
+        self._table = table
+
+    def key(self, kid: bytes, role: Role, at: int) -> TrustedKey:  # noqa: ARG002  the directory's signature
+        return self._table.held(kid, role)

@@ -81,6 +81,13 @@ def write(value: Any) -> JsonValue:
     return json
 
 
+def write_object(value: Any) -> JsonObject:
+    """The JSON object of a dataclass."""
+    written = write(value)
+    assert isinstance(written, dict)
+    return written
+
+
 @cache
 def _reader_of(form: Any) -> Reader:
     """A reader for one annotation, built once."""
