@@ -31,9 +31,9 @@ class Outgoing:
 class Delivery:
     """One message received and not yet answered.
 
-    `user_id` is who the broker says has published ("" when unsaid). `suspicious`: it has CC or BCC headers, which go
-    round topic permissions, or more than 16 headers; no honest sender makes either. `tag` and `generation` name it to
-    the broker; they mean nothing after the generation is lost.
+    `user_id` is who the broker says has published ("" when unsaid). `suspicious`: it has a CC header, which goes round
+    topic permissions (BCC does too, and the broker hides it), or more than 16 headers; no honest sender makes either.
+    `tag` and `generation` name it to the broker; they mean nothing after the generation is lost.
     """
 
     body: bytes

@@ -1,0 +1,288 @@
+"""The contract of wire/connection.py, kept over a real RabbitMQ."""
+
+import socket
+import threading
+import time
+from concurrent.futures import wait
+
+import pika
+import pytest
+
+from wire import topology
+from wire.amqp import AmqpConnection
+from wire.amqp.link import Address, backoff_s
+from wire.connection import Outgoing
+from wire.errors import BrokerRefused, ConnectionLost, Nacked, Unroutable
+
+pytestmark = pytest.mark.rabbitmq
+WAIT_S = 20
+
+
+@pytest.fixture
+def connect():
+    """Opens connections and closes them after the test."""
+    opened = []
+
+    def _connect(url, **options):
+        connection = AmqpConnection(url, name=f"test {len(opened)}", **options)
+        opened.append(connection)
+        return connection
+
+    yield _connect
+    for connection in opened:
+        connection.close()
+
+
+@pytest.fixture
+def hub(broker, connect):
+    connection = connect(broker.hub_url, declare=topology.hub_topology())
+    assert connection.wait_connected(WAIT_S)
+    return connection
+
+
+def take_all(subscription, count, *, ack=True):
+    """Pull until `count` have come or time is up."""
+    taken, deadline = [], time.monotonic() + WAIT_S
+    while len(taken) < count and time.monotonic() < deadline:
+        got = subscription.take(count - len(taken), 0.5)
+        if ack:
+            subscription.ack(got)
+        taken += got
+    return taken
+
+
+def eventually(question, wait_s=WAIT_S):
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        if answer := question():
+            return answer
+        time.sleep(0.02)
+    return question()
+
+
+def test_a_command_travels_to_its_spoke_and_the_answer_back(broker, hub, connect):
+    spoke_id, url = broker.make_spoke()
+    spoke = connect(url)
+    mailbox = spoke.consume(topology.spoke_queue(spoke_id), prefetch=8, exclusive=True)
+    hub.publish(Outgoing(topology.COMMANDS, spoke_id, b"frame", "m1", expiration_ms=60_000)).result(WAIT_S)
+    (command,) = take_all(mailbox, 1)
+    assert (command.body, command.message_id, command.user_id) == (b"frame", "m1", topology.HUB_USER)
+    assert (command.redelivered, command.suspicious) == (False, False)
+    spoke.publish(Outgoing(topology.EVENTS, topology.event_key(spoke_id, "result"), b"done")).result(WAIT_S)
+    (event,) = take_all(hub.consume(topology.HUB_RESULTS, prefetch=10), 1)
+    assert (event.body, event.user_id) == (b"done", topology.spoke_user(spoke_id))
+    assert spoke.state == hub.state == "connected"
+
+
+def test_three_thousand_futures_are_all_confirmed_in_order(broker, hub):
+    spoke_id, _ = broker.make_spoke()
+    messages = [Outgoing(topology.COMMANDS, spoke_id, str(number).encode()) for number in range(3_000)]
+    done = hub.publish_many(messages)
+    assert wait(done, WAIT_S).not_done == set()
+    assert {future.exception() for future in done} == {None}
+    mailbox = hub.consume(topology.spoke_queue(spoke_id), prefetch=500)
+    assert [int(delivery.body) for delivery in take_all(mailbox, 3_000)] == list(range(3_000))
+
+
+def test_many_threads_publish_through_one_connection(broker, hub):
+    spoke_id, _ = broker.make_spoke()
+
+    def publish_some():
+        for _ in range(50):
+            hub.publish(Outgoing(topology.COMMANDS, spoke_id, b"x")).result(WAIT_S)
+
+    threads = [threading.Thread(target=publish_some) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert len(take_all(hub.consume(topology.spoke_queue(spoke_id), prefetch=100), 400)) == 400
+
+
+def test_only_the_message_that_reaches_no_queue_is_unroutable(broker, hub):
+    spoke_id, _ = broker.make_spoke()
+    good, bad = Outgoing(topology.COMMANDS, spoke_id, b""), Outgoing(topology.COMMANDS, "f" * 32, b"", "the-id")
+    kinds = [type(future.exception(WAIT_S)) for future in hub.publish_many([good, bad, good, bad])]
+    assert kinds == [type(None), Unroutable, type(None), Unroutable]
+
+
+def test_a_full_queue_nacks_the_publisher(broker, hub):
+    spoke_id, _ = broker.make_spoke()
+    policy = {"pattern": "^spoke\\.", "apply-to": "queues", "priority": 9}
+    broker.admin._put("policies/manyarm/tiny", policy | {"definition": {"max-length": 2, "overflow": "reject-publish"}})
+    try:
+
+        def nacked():
+            future = hub.publish(Outgoing(topology.COMMANDS, spoke_id, b"x"))
+            return isinstance(future.exception(WAIT_S), Nacked)
+
+        assert eventually(nacked)
+    finally:
+        broker.admin._delete("policies/manyarm/tiny")
+
+
+def test_what_was_not_acked_comes_again_after_the_connection_is_cut(broker, hub):
+    spoke_id, _ = broker.make_spoke()
+    mailbox = hub.consume(topology.spoke_queue(spoke_id), prefetch=3)
+    hub.publish_many([Outgoing(topology.COMMANDS, spoke_id, str(n).encode()) for n in range(4)])
+    first = take_all(mailbox, 3, ack=False)
+    mailbox.ack(first[:1])
+    # The fourth comes only when the broker has the first one's answer.
+    first += take_all(mailbox, 1, ack=False)
+    cut(hub)
+    assert eventually(lambda: mailbox._generation > first[0].generation)
+    mailbox.ack(first[1:3])
+    again = take_all(mailbox, 3)
+    assert [delivery.body for delivery in again] == [b"1", b"2", b"3"]
+    assert all(delivery.redelivered for delivery in again)
+    assert again[0].generation > first[0].generation
+
+
+def test_acks_out_of_order_answer_exactly_those_messages(broker, hub):
+    spoke_id, _ = broker.make_spoke()
+    mailbox = hub.consume(topology.spoke_queue(spoke_id), prefetch=10)
+    hub.publish_many([Outgoing(topology.COMMANDS, spoke_id, str(n).encode()) for n in range(6)])
+    taken = take_all(mailbox, 6, ack=False)
+    mailbox.ack([taken[4], taken[0], taken[2], taken[1]])
+    mailbox.ack(taken[:1])
+    mailbox.close()
+    again = take_all(hub.consume(topology.spoke_queue(spoke_id), prefetch=10), 2)
+    assert [delivery.body for delivery in again] == [b"3", b"5"]
+
+
+def test_a_rejected_message_lies_among_the_dead_and_a_requeued_one_comes_again(broker, hub):
+    spoke_id, _ = broker.make_spoke()
+    mailbox = hub.consume(topology.spoke_queue(spoke_id), prefetch=10)
+    hub.publish(Outgoing(topology.COMMANDS, spoke_id, b"bad")).result(WAIT_S)
+    (first,) = take_all(mailbox, 1, ack=False)
+    mailbox.reject(first, requeue=True)
+    (second,) = take_all(mailbox, 1, ack=False)
+    assert second.redelivered
+    mailbox.reject(second)
+    assert [dead.body for dead in take_all(hub.consume(topology.HUB_DEAD, prefetch=10), 1)] == [b"bad"]
+
+
+def test_a_closed_subscription_gives_back_what_it_held(broker, hub):
+    spoke_id, _ = broker.make_spoke()
+    mailbox = hub.consume(topology.spoke_queue(spoke_id), prefetch=10)
+    hub.publish(Outgoing(topology.COMMANDS, spoke_id, b"x")).result(WAIT_S)
+    take_all(mailbox, 1, ack=False)
+    mailbox.close()
+    assert mailbox.take(1, 5) == []
+    assert len(take_all(hub.consume(topology.spoke_queue(spoke_id), prefetch=10), 1)) == 1
+
+
+def test_a_channel_closed_by_the_broker_is_noticed_and_opened_again(broker, hub):
+    spoke_id, _ = broker.make_spoke()
+    refused = hub.publish(Outgoing("no-such-exchange", "key", b""))
+    assert isinstance(refused.exception(WAIT_S), BrokerRefused)
+    hub.publish(Outgoing(topology.COMMANDS, spoke_id, b"after")).result(WAIT_S)
+    mailbox = hub.consume(topology.spoke_queue(spoke_id), prefetch=10)
+    (taken,) = take_all(mailbox, 1, ack=False)
+    # An acknowledgement of a tag that never was closes the consumer's channel: 406.
+    hub._inward.call(lambda: mailbox._channel.basic_ack(999))
+    assert [delivery.body for delivery in take_all(mailbox, 1)] == [b"after"]
+    assert taken.body == b"after"
+    assert eventually(lambda: hub.state == "connected")
+
+
+def test_a_subscription_waits_for_a_queue_that_is_deleted_and_made_again(broker, hub):
+    spoke_id, _ = broker.make_spoke()
+    mailbox = hub.consume(topology.spoke_queue(spoke_id), prefetch=10)
+    hub.publish(Outgoing(topology.COMMANDS, spoke_id, b"1")).result(WAIT_S)
+    take_all(mailbox, 1)
+    broker.admin.delete_queue(topology.spoke_queue(spoke_id))
+    assert eventually(lambda: hub.state.startswith("refused"))
+    broker.admin.declare(topology.spoke_topology(spoke_id))
+    hub.publish(Outgoing(topology.COMMANDS, spoke_id, b"2")).result(WAIT_S)
+    assert [delivery.body for delivery in take_all(mailbox, 1)] == [b"2"]
+    assert hub.state == "connected"
+
+
+def test_the_hubs_queues_are_declared_again_when_they_were_deleted(broker, hub):
+    results = hub.consume(topology.HUB_RESULTS, prefetch=10)
+    results.take(1, 0.2)
+    broker.admin.delete_queue(topology.HUB_RESULTS)
+    assert eventually(lambda: topology.HUB_RESULTS in broker.admin.queues())
+    spoke_id, _ = broker.make_spoke()
+    key = topology.event_key(spoke_id, "result")
+    assert eventually(lambda: hub.publish(Outgoing(topology.EVENTS, key, b"r")).exception(WAIT_S) is None)
+    assert take_all(results, 1)[0].body == b"r"
+
+
+def test_a_wrong_password_is_said_and_tried_again_until_it_is_right(broker, connect):
+    spoke_id, _ = broker.make_spoke()
+    user = topology.spoke_user(spoke_id)
+    spoke = connect(broker.url_for(user, "wrong"), publish_timeout_s=1)
+    assert eventually(lambda: spoke.state.startswith("refused"))
+    late = spoke.publish(Outgoing(topology.EVENTS, topology.event_key(spoke_id, "hello"), b""))
+    assert isinstance(late.exception(WAIT_S), BrokerRefused)
+    assert "wrong" not in spoke.state
+    broker.admin.ensure_user(user, "wrong", topology.spoke_permissions(spoke_id))
+    assert spoke.wait_connected(WAIT_S)
+
+
+def test_a_close_fails_what_is_open_and_publishing_after_it_says_so(broker, connect):
+    hub = connect(broker.hub_url)
+    hub.close()
+    hub.close()
+    assert hub.state == "closed"
+    assert isinstance(hub.publish(Outgoing(topology.COMMANDS, "x", b"")).exception(1), ConnectionLost)
+    never = connect("amqp://hub:x@127.0.0.1:1/manyarm")
+    waiting = never.publish(Outgoing(topology.COMMANDS, "x", b""))
+    never.close()
+    assert isinstance(waiting.exception(1), ConnectionLost)
+
+
+def test_without_a_broker_a_publish_ends_at_its_deadline_and_never_holds_more_than_its_room(connect, monkeypatch):
+    monkeypatch.setattr("wire.amqp.publisher.QUEUE", 5)
+    away = connect("amqp://hub:x@127.0.0.1:1/manyarm", publish_timeout_s=1)
+    futures = [away.publish(Outgoing(topology.COMMANDS, "x", b"")) for _ in range(8)]
+    assert {type(future.exception(WAIT_S)) for future in futures} == {ConnectionLost}
+
+
+def test_ten_failed_attempts_leave_no_descriptor_open(connect, monkeypatch):
+    import os
+
+    monkeypatch.setattr("wire.amqp.link.backoff_s", lambda failures: 0.01)
+    before = len(os.listdir("/proc/self/fd"))
+    attempts = []
+    monkeypatch.setattr("wire.amqp.publisher.Publisher.down", lambda self, reason: attempts.append(reason))
+    away = connect("amqp://hub:x@127.0.0.1:1/manyarm")
+    assert eventually(lambda: len(attempts) > 10)
+    away.close()
+    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+def test_a_message_with_a_header_that_goes_round_permissions_is_marked(broker, hub):
+    spoke_id, _ = broker.make_spoke()
+    channel = pika.BlockingConnection(pika.URLParameters(broker.hub_url)).channel()
+    # The broker takes BCC away before it delivers, so that one shows in nothing.
+    for headers in ({"CC": ["x"]}, {f"h{n}": n for n in range(17)}, {"h": 1}):
+        channel.basic_publish(topology.COMMANDS, spoke_id, b"", pika.BasicProperties(headers=headers))
+    channel.connection.close()
+    taken = take_all(hub.consume(topology.spoke_queue(spoke_id), prefetch=10), 3)
+    assert [delivery.suspicious for delivery in taken] == [True, True, False]
+
+
+def test_backoff_is_spread_over_its_whole_span_and_bounded():
+    spread = [backoff_s(20) for _ in range(500)]
+    assert min(spread) < 3
+    assert 27 < max(spread) <= 30
+    assert max(backoff_s(1) for _ in range(200)) <= 1
+
+
+def test_an_address_never_shows_its_password():
+    address = Address.parse("amqps://us%40er:se%2Fcret@broker.example/v%2Fh")
+    assert (address.host, address.port, address.user, address.vhost) == ("broker.example", 5671, "us@er", "v/h")
+    assert address.password == "se/cret"
+    assert "cret" not in repr(address)
+    with pytest.raises(ValueError, match="amqp://user") as caught:
+        Address.parse("http://user:se-cret@host/")
+    assert "se-cret" not in str(caught.value)
+
+
+def cut(connection):
+    """Break both sockets under the connection, as a network does."""
+    for link in (connection._outward, connection._inward):
+        link.call(lambda link=link: link._connection._transport._sock.shutdown(socket.SHUT_RDWR))
