@@ -212,7 +212,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Spool records as they stand, the ones that the header's idx, cnt and prev name."""
+    """The spool records that the header's idx, cnt and prev name, packed by wire/log_body.py."""
 
     records: bytes = field(repr=False)
 
