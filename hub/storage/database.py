@@ -86,6 +86,12 @@ def is_postgres(database: Database | None = None) -> bool:
     return isinstance(database if database is not None else database_proxy.obj, PostgresqlDatabase)
 
 
+def flush_wal(database: Database) -> None:
+    """Move what was committed into the SQLite file itself."""
+    if isinstance(database, SqliteDatabase):
+        database.pragma("wal_checkpoint(TRUNCATE)")
+
+
 @contextmanager
 def connection() -> Iterator[Database]:
     """The connection of the calling thread: the one it has, or a new one, closed at the end. May be nested."""

@@ -10,8 +10,7 @@ class Installation(Model):
     epoch = IntegerField()
     created_at = BigIntegerField()
     mk_check = CharField(max_length=64)
-    schema = TextField()
-    settings = TextField()
+    root_sealed = BlobField()
 
     class Meta:
         table_name = "installation"
@@ -34,6 +33,7 @@ class DataKey(Model):
 
 class HubKey(Model):
     kid = CharField(primary_key=True, max_length=32)
+    seal = TextField(null=True)
     role = TextField(index=True)
     public_key = CharField(max_length=64)
     private_sealed = BlobField(null=True)
@@ -41,7 +41,7 @@ class HubKey(Model):
     not_before = BigIntegerField()
     not_after = BigIntegerField()
     created_at = BigIntegerField()
-    seal = TextField(null=True)
+    document = BlobField(null=True)
 
     class Meta:
         table_name = "hub_key"
@@ -49,21 +49,16 @@ class HubKey(Model):
 
 class TrustFrame(Model):
     version = IntegerField(primary_key=True)
+    seal = TextField(null=True)
     sha256 = CharField(max_length=64)
     frame = BlobField()
     issued_at = BigIntegerField()
-    seal = TextField(null=True)
 
     class Meta:
         table_name = "trust_frame"
 
 
-TABLES = (
-    Installation,
-    DataKey,
-    HubKey,
-    TrustFrame,
-)
+TABLES = (Installation, DataKey, HubKey, TrustFrame)
 
 
 def up(migrator, db):

@@ -27,6 +27,7 @@ class Environment(Model):
 
 class JoinToken(Model):
     id = CharField(primary_key=True, max_length=16)
+    seal = TextField(null=True)
     secret_sha256 = CharField(max_length=64)
     role = CharField(max_length=16)
     name_pattern = CharField(max_length=100)
@@ -39,7 +40,6 @@ class JoinToken(Model):
     used_at = BigIntegerField(null=True)
     used_by = CharField(max_length=32, null=True)
     revoked_at = BigIntegerField(null=True)
-    seal = TextField(null=True)
 
     class Meta:
         table_name = "join_token"
@@ -47,6 +47,7 @@ class JoinToken(Model):
 
 class Spoke(Model):
     id = CharField(primary_key=True, max_length=32)
+    seal = TextField(null=True)
     name = CharField(max_length=100, index=True)
     kind = CharField(max_length=24)
     state = CharField(max_length=24)
@@ -54,6 +55,7 @@ class Spoke(Model):
     sign_kid = CharField(max_length=32, unique=True)
     next_sign_pk = CharField(max_length=64, null=True)
     box_pk = CharField(max_length=64)
+    wants = TextField()
     platform = TextField()
     software = CharField(max_length=100)
     runner_release = IntegerField()
@@ -70,7 +72,6 @@ class Spoke(Model):
     trust_version = IntegerField()
     load = TextField()
     version = IntegerField()
-    seal = TextField(null=True)
 
     class Meta:
         table_name = "spoke"
@@ -95,6 +96,7 @@ class SpokeSession(Model):
 
 class Target(Model):
     id = CharField(primary_key=True, max_length=32)
+    seal = TextField(null=True)
     name = CharField(max_length=100, unique=True)
     kind = CharField(max_length=24)
     spoke = ForeignKeyField(Spoke, null=True, on_delete="SET NULL")
@@ -107,7 +109,6 @@ class Target(Model):
     endpoint = TextField()
     created_at = BigIntegerField()
     version = IntegerField()
-    seal = TextField(null=True)
 
     class Meta:
         table_name = "target"
@@ -150,16 +151,7 @@ class GatewayInbox(Model):
         table_name = "gateway_inbox"
 
 
-TABLES = (
-    Environment,
-    JoinToken,
-    Spoke,
-    SpokeSession,
-    Target,
-    TargetEnvironment,
-    Enrolment,
-    GatewayInbox,
-)
+TABLES = (Environment, JoinToken, Spoke, SpokeSession, Target, TargetEnvironment, Enrolment, GatewayInbox)
 
 
 def up(migrator, db):

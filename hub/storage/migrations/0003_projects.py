@@ -5,12 +5,12 @@ from peewee import BigIntegerField, BlobField, BooleanField, CharField, ForeignK
 
 class Lifecycle(Model):
     id = CharField(primary_key=True, max_length=32)
+    seal = TextField(null=True)
     name = CharField(max_length=100, unique=True)
     description = TextField()
     phases = TextField()
     created_at = BigIntegerField()
     version = IntegerField()
-    seal = TextField(null=True)
 
     class Meta:
         table_name = "lifecycle"
@@ -18,6 +18,7 @@ class Lifecycle(Model):
 
 class Project(Model):
     id = CharField(primary_key=True, max_length=32)
+    seal = TextField(null=True)
     name = CharField(max_length=100, unique=True)
     slug = CharField(max_length=100, unique=True)
     description = TextField()
@@ -27,7 +28,6 @@ class Project(Model):
     process_version = IntegerField()
     created_at = BigIntegerField()
     version = IntegerField()
-    seal = TextField(null=True)
 
     class Meta:
         table_name = "project"
@@ -57,6 +57,7 @@ class ProjectVariableSet(Model):
 
 class Variable(Model):
     id = CharField(primary_key=True, max_length=32)
+    seal = TextField(null=True)
     owner_kind = CharField(max_length=24)
     owner = CharField(max_length=32)
     name = CharField(max_length=200)
@@ -69,7 +70,6 @@ class Variable(Model):
     description = TextField()
     created_at = BigIntegerField()
     version = IntegerField()
-    seal = TextField(null=True)
 
     class Meta:
         table_name = "variable"
@@ -78,6 +78,7 @@ class Variable(Model):
 
 class Release(Model):
     id = CharField(primary_key=True, max_length=32)
+    seal = TextField(null=True)
     project = ForeignKeyField(Project, on_delete="CASCADE")
     version = CharField(max_length=100)
     version_sort = CharField(max_length=400)
@@ -87,21 +88,13 @@ class Release(Model):
     packages = TextField()
     created_at = BigIntegerField()
     created_by = CharField(max_length=32, null=True)
-    seal = TextField(null=True)
 
     class Meta:
         table_name = "release"
         indexes = ((("project", "version"), True),)
 
 
-TABLES = (
-    Lifecycle,
-    Project,
-    VariableSet,
-    ProjectVariableSet,
-    Variable,
-    Release,
-)
+TABLES = (Lifecycle, Project, VariableSet, ProjectVariableSet, Variable, Release)
 
 
 def up(migrator, db):

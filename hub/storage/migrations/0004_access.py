@@ -20,6 +20,7 @@ class Environment(Model):
 
 class User(Model):
     id = CharField(primary_key=True, max_length=32)
+    seal = TextField(null=True)
     name = CharField(max_length=100)
     name_key = CharField(max_length=200, unique=True)
     display_name = CharField(max_length=200)
@@ -28,7 +29,6 @@ class User(Model):
     must_change = BooleanField()
     created_at = BigIntegerField()
     version = IntegerField()
-    seal = TextField(null=True)
 
     class Meta:
         table_name = "user"
@@ -50,6 +50,7 @@ class Session(Model):
 
 class ApiKey(Model):
     id = CharField(primary_key=True, max_length=8)
+    seal = TextField(null=True)
     user = ForeignKeyField(User, on_delete="CASCADE")
     name = CharField(max_length=100)
     sha256 = CharField(max_length=64)
@@ -59,7 +60,6 @@ class ApiKey(Model):
     used_at = BigIntegerField(null=True)
     revoked_at = BigIntegerField(null=True)
     version = IntegerField()
-    seal = TextField(null=True)
 
     class Meta:
         table_name = "api_key"
@@ -67,13 +67,13 @@ class ApiKey(Model):
 
 class Grant(Model):
     id = CharField(primary_key=True, max_length=32)
+    seal = TextField(null=True)
     user = ForeignKeyField(User, on_delete="CASCADE")
     role = CharField(max_length=40)
     project = ForeignKeyField(Project, null=True, on_delete="CASCADE")
     environment = ForeignKeyField(Environment, null=True, on_delete="CASCADE")
     created_at = BigIntegerField()
     version = IntegerField()
-    seal = TextField(null=True)
 
     class Meta:
         table_name = "grant"
@@ -81,10 +81,10 @@ class Grant(Model):
 
 class SetupCode(Model):
     id = CharField(primary_key=True, max_length=32)
+    seal = TextField(null=True)
     sha256 = CharField(max_length=64, unique=True)
     expires_at = BigIntegerField()
     used_at = BigIntegerField(null=True)
-    seal = TextField(null=True)
 
     class Meta:
         table_name = "setup_code"
@@ -111,15 +111,7 @@ class TotpSecret(Model):
         table_name = "totp_secret"
 
 
-TABLES = (
-    User,
-    Session,
-    ApiKey,
-    Grant,
-    SetupCode,
-    RateBucket,
-    TotpSecret,
-)
+TABLES = (User, Session, ApiKey, Grant, SetupCode, RateBucket, TotpSecret)
 
 
 def up(migrator, db):

@@ -77,14 +77,7 @@ class StoredManifest(Model):
         table_name = "stored_manifest"
 
 
-TABLES = (
-    Package,
-    PackageVersion,
-    Pack,
-    Chunk,
-    PackageChunk,
-    StoredManifest,
-)
+TABLES = (Package, PackageVersion, Pack, Chunk, PackageChunk, StoredManifest)
 
 
 def up(migrator, db):

@@ -57,12 +57,7 @@ class IntentRow(Model):
         indexes = ((("actor", "operation", "idempotency_key"), True),)
 
 
-TABLES = (
-    Event,
-    ChainHead,
-    Checkpoint,
-    IntentRow,
-)
+TABLES = (Event, ChainHead, Checkpoint, IntentRow)
 
 
 def up(migrator, db):

@@ -5,10 +5,21 @@ from peewee import BooleanField, CharField, FloatField, IntegerField, TextField
 from hub.states import UserState
 from hub.storage.models.infrastructure import Environment
 from hub.storage.models.projects import Project
-from hub.storage.models.table import AtField, HashField, IdField, JsonField, RefField, RowId, StateField, Table, now_ms
+from hub.storage.models.table import (
+    AtField,
+    HashField,
+    IdField,
+    JsonField,
+    RefField,
+    RowId,
+    SealedTable,
+    StateField,
+    Table,
+    now_ms,
+)
 
 
-class User(Table):
+class User(SealedTable):
     SEALED = ("name", "name_key", "password_hash", "state", "must_change")
 
     id = RowId()
@@ -20,7 +31,6 @@ class User(Table):
     must_change = BooleanField(default=False)
     created_at = AtField(default=now_ms)
     version = IntegerField(default=1)
-    seal = TextField(null=True)
 
 
 class Session(Table):
@@ -36,7 +46,7 @@ class Session(Table):
     agent = CharField(max_length=200, default="")
 
 
-class ApiKey(Table):
+class ApiKey(SealedTable):
     SEALED = ("user", "name", "sha256", "scopes", "created_at", "expires_at", "revoked_at")
 
     id = IdField(max_length=8, primary_key=True)
@@ -49,10 +59,9 @@ class ApiKey(Table):
     used_at = AtField(null=True)
     revoked_at = AtField(null=True)
     version = IntegerField(default=1)
-    seal = TextField(null=True)
 
 
-class Grant(Table):
+class Grant(SealedTable):
     """A role for a user; without project or environment it holds for all of them."""
 
     SEALED = ("user", "role", "project", "environment")
@@ -64,10 +73,9 @@ class Grant(Table):
     environment = RefField(Environment, null=True, on_delete="CASCADE")
     created_at = AtField(default=now_ms)
     version = IntegerField(default=1)
-    seal = TextField(null=True)
 
 
-class SetupCode(Table):
+class SetupCode(SealedTable):
     """Lets one person at the console become the first administrator, once."""
 
     SEALED = ("sha256", "expires_at")
@@ -76,7 +84,6 @@ class SetupCode(Table):
     sha256 = HashField(unique=True)
     expires_at = AtField()
     used_at = AtField(null=True)
-    seal = TextField(null=True)
 
 
 class RateBucket(Table):

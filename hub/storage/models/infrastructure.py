@@ -11,6 +11,7 @@ from hub.storage.models.table import (
     JsonField,
     RefField,
     RowId,
+    SealedTable,
     StateField,
     Table,
     now_ms,
@@ -26,7 +27,7 @@ class Environment(Table):
     version = IntegerField(default=1)
 
 
-class JoinToken(Table):
+class JoinToken(SealedTable):
     SEALED = (
         "secret_sha256", "role", "name_pattern", "roles", "environments", "approve",
         "created_by", "created_at", "expires_at", "used_at", "used_by", "revoked_at",
@@ -45,12 +46,11 @@ class JoinToken(Table):
     used_at = AtField(null=True)
     used_by = IdField(null=True)  # The spoke it became.
     revoked_at = AtField(null=True)
-    seal = TextField(null=True)
 
 
-class Spoke(Table):
+class Spoke(SealedTable):
     SEALED = (
-        "name", "kind", "state", "sign_pk", "sign_kid", "box_pk", "next_sign_pk",
+        "name", "kind", "state", "sign_pk", "sign_kid", "box_pk", "next_sign_pk", "wants",
         "broker_user", "approved_at", "approved_by", "revoked_at",
     )  # fmt: skip
 
@@ -62,6 +62,7 @@ class Spoke(Table):
     sign_kid = IdField(unique=True)
     next_sign_pk = HashField(null=True)  # Announced by `rotate`; takes over at its first frame.
     box_pk = HashField()
+    wants = JsonField(default=dict)  # Roles and environment ids that its target gets with the approval.
     platform = JsonField(default=dict)
     software = CharField(max_length=100, default="")
     runner_release = IntegerField(default=0)
@@ -78,7 +79,6 @@ class Spoke(Table):
     trust_version = IntegerField(default=0)
     load = JsonField(default=dict)
     version = IntegerField(default=1)
-    seal = TextField(null=True)
 
 
 class SpokeSession(Table):
@@ -97,7 +97,7 @@ class SpokeSession(Table):
     valid_until = AtField(null=True)  # None: the present one.
 
 
-class Target(Table):
+class Target(SealedTable):
     SEALED = ("name", "kind", "spoke", "roles", "endpoint", "disabled_at")
 
     id = RowId()
@@ -113,7 +113,6 @@ class Target(Table):
     endpoint = JsonField(default=dict)
     created_at = AtField(default=now_ms)
     version = IntegerField(default=1)
-    seal = TextField(null=True)
 
 
 class TargetEnvironment(Table):

@@ -8,8 +8,8 @@ from hub.storage.models.table import (
     BytesField,
     HashField,
     IdField,
-    JsonField,
     RowId,
+    SealedTable,
     StateField,
     Table,
     now_ms,
@@ -25,8 +25,7 @@ class Installation(Table):
     epoch = IntegerField(default=1)
     created_at = AtField(default=now_ms)
     mk_check = HashField()
-    schema = TextField(default="")
-    settings = JsonField(default=dict)  # What must stay as it was at installation.
+    root_sealed = BytesField()  # The thumbprint again, sealed: who writes SQL cannot put his own root in its place.
 
 
 class DataKey(Table):
@@ -45,7 +44,7 @@ class DataKey(Table):
         indexes = ((("dek_id", "cls"), True),)
 
 
-class HubKey(Table):
+class HubKey(SealedTable):
     """A key of the hub's own; the private half is sealed as a block under the purpose of its role, or exported."""
 
     SEALED = ("role", "public_key", "state", "not_before", "not_after")
@@ -58,10 +57,10 @@ class HubKey(Table):
     not_before = AtField()
     not_after = AtField()
     created_at = AtField(default=now_ms)
-    seal = TextField(null=True)
+    document = BytesField(null=True)  # The box key's certificate by hub-command (MAD1 box), for the gateway to serve.
 
 
-class TrustFrame(Table):
+class TrustFrame(SealedTable):
     """Every trust document ever signed, so that a spoke that slept a year can walk the chain."""
 
     SEALED = ("sha256", "issued_at")
@@ -70,4 +69,3 @@ class TrustFrame(Table):
     sha256 = HashField()
     frame = BytesField()
     issued_at = AtField()
-    seal = TextField(null=True)

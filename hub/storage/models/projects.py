@@ -11,13 +11,14 @@ from hub.storage.models.table import (
     JsonField,
     RefField,
     RowId,
+    SealedTable,
     StateField,
     Table,
     now_ms,
 )
 
 
-class Lifecycle(Table):
+class Lifecycle(SealedTable):
     SEALED = ("name", "phases")
 
     id = RowId()
@@ -26,10 +27,9 @@ class Lifecycle(Table):
     phases = JsonField(default=list)
     created_at = AtField(default=now_ms)
     version = IntegerField(default=1)
-    seal = TextField(null=True)
 
 
-class Project(Table):
+class Project(SealedTable):
     SEALED = ("name", "slug", "lifecycle", "process", "process_version")
 
     id = RowId()
@@ -42,7 +42,6 @@ class Project(Table):
     process_version = IntegerField(default=1)
     created_at = AtField(default=now_ms)
     version = IntegerField(default=1)
-    seal = TextField(null=True)
 
 
 class VariableSet(Table):
@@ -63,7 +62,7 @@ class ProjectVariableSet(Table):
         indexes = ((("project", "variable_set"), True),)
 
 
-class Variable(Table):
+class Variable(SealedTable):
     SEALED = ("owner_kind", "owner", "name", "value", "value_sealed", "value_version", "secret", "scope", "expose_env")
 
     id = RowId()
@@ -79,13 +78,12 @@ class Variable(Table):
     description = TextField(default="")
     created_at = AtField(default=now_ms)
     version = IntegerField(default=1)
-    seal = TextField(null=True)
 
     class Meta:
         indexes = ((("owner", "name"), False),)
 
 
-class Release(Table):
+class Release(SealedTable):
     SEALED = ("project", "version", "snapshot_sha256", "packages")
 
     id = RowId()
@@ -98,7 +96,6 @@ class Release(Table):
     packages = JsonField(default=dict)
     created_at = AtField(default=now_ms)
     created_by = IdField(null=True)
-    seal = TextField(null=True)
 
     class Meta:
         indexes = ((("project", "version"), True),)

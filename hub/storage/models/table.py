@@ -26,16 +26,38 @@ def canonical_json(value: Any) -> str:
 
 
 class Table(Model):
-    """The parent of all models.
-
-    `SEALED` names the columns that the row's seal covers (hub/storage/seals.py); empty: the row carries no seal.
-    """
-
-    SEALED: tuple[str, ...] = ()
+    """The parent of all models."""
 
     class Meta:
         database = database_proxy
         legacy_table_names = False
+
+    @classmethod
+    def table_name(cls) -> str:
+        return str(cls._meta.table_name)
+
+
+class SealedTable(Table):
+    """The parent of rows that grant something; hub/storage/seals.py signs and checks them.
+
+    `SEALED` names the columns that the seal covers, besides table, id and version.
+    """
+
+    SEALED: tuple[str, ...] = ()
+
+    seal = TextField(null=True)
+
+    def sealed_id(self) -> str:
+        return str(self.get_id())  # type: ignore[no-untyped-call]  # peewee.
+
+    def sealed_version(self) -> int:
+        """0 where rows are not counted (a release's `version` is its name)."""
+        version = self.__data__.get("version", 0)
+        return version if isinstance(version, int) else 0
+
+    def sealed_value(self, column: str) -> Any:
+        """As the database gives it back: a state is a word, JSON is canonical text, a reference is an id."""
+        return self._meta.fields[column].db_value(self.__data__.get(column))
 
 
 class IdField(CharField):

@@ -1,0 +1,64 @@
+"""The trust chain as stored, verified from the root that this hub was installed with; row seals follow from it."""
+
+from hub.errors import KeyringDamaged, NotFound, SealBroken
+from hub.storage.hub_keys import signing_key
+from hub.storage.models.keyring import Installation, TrustFrame
+from hub.storage.seals import RowSeals
+from hub.storage.vault import Purpose, Vault
+from wire.errors import Refused
+from wire.keys import SigningKey, VerifyKey
+from wire.roles import Role
+from wire.trust import TrustChain
+
+_ROOT = ("root-thumbprint",)
+
+
+def installation() -> Installation:
+    """The one row; NotFound where no hub is installed."""
+    row: Installation | None = Installation.get_or_none(Installation.id == 1)
+    if row is None:
+        raise NotFound("no hub is installed: run `manyarm init` first", code="NOT_INSTALLED")
+    return row
+
+
+def seal_root(vault: Vault, root_thumbprint: str) -> bytes:
+    return vault.seal_block(Purpose.SESSION, _ROOT, bytes.fromhex(root_thumbprint))
+
+
+def trust_chain() -> TrustChain:
+    """All trust documents, verified from the installation's root thumbprint.
+
+    Raises:
+        SealBroken: the chain does not hold.
+    """
+    root = bytes.fromhex(installation().root_thumbprint)
+    frames = [bytes(row.frame) for row in TrustFrame.select(TrustFrame.frame).order_by(TrustFrame.version)]
+    try:
+        return TrustChain.from_root(root, frames)
+    except Refused as refusal:
+        raise SealBroken(f"the stored trust documents do not hold: {refusal.code} {refusal.detail}") from refusal
+
+
+def load_seals(vault: Vault) -> RowSeals:
+    """Row seals as this process may use them: the engine signs, engine and portal check.
+
+    Raises:
+        SealBroken: the trust documents were altered, or are another hub's.
+    """
+    row = installation()
+    if (
+        vault.holds(Purpose.SESSION)
+        and vault.open_block(Purpose.SESSION, _ROOT, row.root_sealed).hex() != row.root_thumbprint
+    ):
+        raise SealBroken("the installation names another root key than it was installed with")
+    trusted = [key.verify_key for key in trust_chain().document.trusted(Role.HUB_ROWS)]
+    return RowSeals(*trusted, signing=_row_signer(vault, trusted))
+
+
+def _row_signer(vault: Vault, trusted: list[VerifyKey]) -> SigningKey | None:
+    if not vault.holds(Purpose.HUBKEYS):
+        return None
+    signer = signing_key(vault, Role.HUB_ROWS)
+    if signer.verify_key not in trusted:
+        raise KeyringDamaged("the hub-rows key is not the one that the trust document names")
+    return signer
