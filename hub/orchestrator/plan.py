@@ -5,14 +5,14 @@
 What the jobs of a step share stands in the step, once.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from hub.orchestrator.states import Condition
 from runner.contract.job import Job, JobPackage, Named, ReleaseRef, StepRef
 from wire.canonical import JsonValue
-from wire.messages import Limits, PackageRef
+from wire.messages import Limits, Op, PackageRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,10 @@ class PlannedJob:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """`pickup_s`: how long a spoke may take to accept; `prepare_s`: from there to the start (packages are fetched)."""
+    """`pickup_s`: how long a spoke may take to accept; `prepare_s`: from there to the start (packages are fetched).
+
+    `op`: what the command asks for; only `run_job` takes packages and a runner.
+    """
 
     index: int
     name: str
@@ -63,6 +66,7 @@ class PlannedStep:
     pickup_s: int = 900
     prepare_s: int = 600
     run_as: str = ""
+    op: str = Op.RUN_JOB
 
     @property
     def jobs(self) -> Iterator[PlannedJob]:
@@ -98,6 +102,8 @@ class DeploymentPlan:
 
     def packages_of(self, step: PlannedStep) -> tuple[PackageRef, ...]:
         """What a target needs for the step: the runner, then the step's package."""
+        if step.op != Op.RUN_JOB:
+            return ()
         wanted = (self.runner, step.package) if step.package else (self.runner,)
         return tuple(self.packages[manifest] for manifest in wanted)
 
@@ -135,3 +141,18 @@ class DeploymentPlan:
             return None
         ref = self.packages[step.package]
         return JobPackage(ref.package, ref.version, ref.extension, ref.manifest_id, ref.sha256)
+
+
+def again(plan: DeploymentPlan, task: str, new_id: Callable[[], str]) -> DeploymentPlan:
+    """The same plan for another task, with fresh ids."""
+    steps = tuple(
+        replace(
+            step,
+            batches=tuple(
+                tuple(replace(job, attempts=tuple(new_id() for _ in job.attempts)) for job in batch)
+                for batch in step.batches
+            ),
+        )
+        for step in plan.steps
+    )
+    return replace(plan, task=task, steps=steps)

@@ -60,7 +60,7 @@ def shown(plan: DeploymentPlan) -> dict[str, Any]:
         "release": plan.release.version,
         "environment": plan.environment.name,
         "warnings": list(plan.warnings),
-        "runner": plan.packages[plan.runner].version,
+        "runner": plan.packages[plan.runner].version if plan.runner else None,
         "steps": [_shown_step(plan, step) for step in plan.steps],
     }
 
@@ -107,6 +107,7 @@ def _write_step(step: PlannedStep) -> dict[str, Any]:
         "pickup_s": step.pickup_s,
         "prepare_s": step.prepare_s,
         "run_as": step.run_as,
+        "op": step.op,
         "index": step.index,
     }
 

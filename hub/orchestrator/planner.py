@@ -15,7 +15,7 @@ from hub.orchestrator.states import Condition
 from runner.contract.job import Named, ReleaseRef
 from runner.contract.variables import Candidate, Context, Scope, resolve
 from wire.canonical import JsonValue
-from wire.messages import Limits, PackageRef
+from wire.messages import Limits, Op, PackageRef
 
 DEFAULT_ROLLING = "25%"
 _FETCHED_BYTES_A_SECOND = 1_000_000
@@ -38,6 +38,7 @@ class StepInput:
     when: str = Condition.SUCCESS
     on_unknown: str = "fail"
     isolation: str = ""
+    op: str = Op.RUN_JOB
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,10 @@ class PlanLimits:
 
 @dataclass(frozen=True, slots=True)
 class PlanInputs:
-    """All that a plan depends on. `packages` by package id; `only_targets` None means all of the environment."""
+    """All that a plan depends on. `packages` by package id; `only_targets` None means all of the environment.
+
+    `overrides` are values typed for this task: they win over every other value of their name.
+    """
 
     task: str
     project: Named
@@ -89,9 +93,10 @@ class PlanInputs:
     environment: Named
     steps: tuple[StepInput, ...]
     targets: tuple[TargetInput, ...]
-    runner: PackageRef
+    runner: PackageRef | None
     hub_targets: tuple[TargetInput, ...] = ()
     variables: tuple[VariableInput, ...] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, PackageRef] = field(default_factory=dict)
     only_targets: frozenset[str] | None = None
     skip_steps: frozenset[str] = frozenset()
@@ -112,8 +117,13 @@ def plan(inputs: PlanInputs, new_id: Callable[[], str]) -> DeploymentPlan:
     wanted = [step for step in inputs.steps if step.name not in inputs.skip_steps and _holds_here(step, inputs)]
     if not wanted:
         raise PlanImpossible(f"no step is left to do in {inputs.environment.name}")
+    if inputs.runner is None and any(step.op == Op.RUN_JOB for step in wanted):
+        raise PlanImpossible("the hub has no runner package yet; start the engine once")
     steps = tuple(_step(index, step, inputs, new_id) for index, step in enumerate(wanted))
-    refs = [inputs.runner, *(inputs.packages[step.package] for step in wanted if step.package)]
+    refs = [
+        *([inputs.runner] if inputs.runner else []),
+        *(inputs.packages[step.package] for step in wanted if step.package),
+    ]
     return DeploymentPlan(
         task=inputs.task,
         project=inputs.project,
@@ -121,7 +131,7 @@ def plan(inputs: PlanInputs, new_id: Callable[[], str]) -> DeploymentPlan:
         environment=inputs.environment,
         steps=steps,
         packages={ref.manifest_id: ref for ref in refs},
-        runner=inputs.runner.manifest_id,
+        runner=inputs.runner.manifest_id if inputs.runner else "",
         warnings=tuple(_warnings(wanted, inputs)),
         deadline_s=inputs.limits.deadline_s,
     )
@@ -192,6 +202,7 @@ def _step(index: int, step: StepInput, inputs: PlanInputs, new_id: Callable[[], 
         grace_s=limits.grace_s,
         pickup_s=limits.pickup_s,
         prepare_s=limits.prepare_s + fetched // _FETCHED_BYTES_A_SECOND,
+        op=step.op,
     )
 
 
@@ -249,7 +260,9 @@ class _Values:
         self._step = step
         self._inputs = inputs
         self._by_name: dict[str, list[Candidate[VariableInput]]] = {}
-        for variable in inputs.variables:
+        typed = (VariableInput(name, value, source="this task") for name, value in inputs.overrides.items())
+        others = (variable for variable in inputs.variables if variable.name not in inputs.overrides)
+        for variable in (*typed, *others):
             candidate = Candidate(variable, variable.scope, variable.source, variable.nearness)
             self._by_name.setdefault(variable.name, []).append(candidate)
         self._own = {

@@ -1,0 +1,92 @@
+"""What the engine is made of: handed in by the composition, so that tests hand in theirs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+
+from hub.orchestrator.planner import PlanLimits
+from hub.storage.models import now_ms
+from hub.storage.seals import RowSeals
+from hub.storage.vault import Vault
+from wire.connection import Connection
+from wire.keys import BoxKey, SigningKey
+from wire.roles import KeyDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class TrustState:
+    """What the hub tells spokes of itself: `box` is the hex of the MAD1 document of its current box key."""
+
+    hub_id: str
+    epoch: int
+    version: int
+    checkpoint: str
+    box: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """Times and sizes of the engine.
+
+    A spoke is called unavailable after `missed_beats` heartbeats; `republish_s` grows with each attempt. A result
+    waits up to `held_s` for the log before it. `batch` frames are taken at once, `log_batch` of the large ones.
+    """
+
+    heartbeat_s: int = 15
+    missed_beats: int = 2
+    republish_s: int = 20
+    command_ttl_s: int = 900
+    held_s: float = 10.0
+    batch: int = 200
+    log_batch: int = 48
+    beat_batch: int = 500
+    quarantine: int = 100
+    outputs_bytes: int = 256 * 1024
+
+    def __post_init__(self) -> None:
+        if self.missed_beats < 1 or self.heartbeat_s < 1:
+            raise ValueError("a spoke must be given at least one heartbeat")
+        if self.republish_s >= self.command_ttl_s:
+            raise ValueError("a command must be sent again before it expires")
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A thread of somebody else's that lives as long as the engine; `run` returns soon after the event is set."""
+
+    name: str
+    run: Callable[[Event], None]
+
+
+def _nothing(_: str) -> None:
+    """Where the composition has nothing to declare."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParts:
+    """Everything from outside.
+
+    Attributes:
+        vault: The engine's.
+        seals: With the signing key of rows.
+        connection: To the broker, as the hub.
+        keys: Signing keys of spokes, checked rows alone.
+        boxes: The hub's box keys that may still open something, newest first.
+        command_key: Signs commands, cancels and welcomes.
+        trust: Asked anew each time, since documents change.
+        declare_mailbox: Makes a spoke's queue anew when the broker has lost it.
+        loops: More threads: intents, the gateway's inbox, roll-outs.
+    """
+
+    vault: Vault
+    seals: RowSeals
+    connection: Connection
+    keys: KeyDirectory
+    boxes: Callable[[], Sequence[BoxKey]]
+    command_key: Callable[[], SigningKey]
+    trust: Callable[[], TrustState]
+    declare_mailbox: Callable[[str], None] = _nothing
+    clock_ms: Callable[[], int] = now_ms
+    limits: EngineLimits = field(default_factory=EngineLimits)
+    plan_limits: PlanLimits = field(default_factory=PlanLimits)
+    loops: Sequence[Loop] = ()

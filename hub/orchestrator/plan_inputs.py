@@ -1,0 +1,175 @@
+"""Reads, once, all that a plan depends on: the release's snapshot, targets and their spokes, packages, the runner.
+
+What carries a seal is checked here; a row that was changed outside the hub takes no part.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from hub.errors import SealBroken
+from hub.orchestrator.planner import PlanInputs, PlanLimits, StepInput, TargetInput, VariableInput
+from hub.packages import references
+from hub.projects import releases
+from hub.states import PackageKind, SpokeKind, SpokeState
+from hub.storage.models import (
+    Environment,
+    PackageVersion,
+    Release,
+    Spoke,
+    Target,
+    TargetEnvironment,
+    Variable,
+)
+from hub.storage.seals import RowSeals
+from hub.storage.vault import Vault
+from runner.contract.job import Named, ReleaseRef
+from runner.contract.variables import Scope
+from wire.messages import PackageRef, PackageRole
+
+_NOWHERE = Named("", "")
+
+
+class Reading(Protocol):
+    """What gathering needs of whoever asks; a portal's vault and public seals suffice."""
+
+    @property
+    def vault(self) -> Vault: ...
+    @property
+    def seals(self) -> RowSeals: ...
+
+
+def for_deployment(
+    context: Any,
+    task: str,
+    release: Release,
+    environment: Environment,
+    *,
+    variables: Mapping[str, str],
+    only_targets: Iterable[str] | None,
+    skip_steps: Iterable[str],
+    limits: PlanLimits,
+) -> PlanInputs:
+    """Everything about one release going to one environment."""
+    snapshot = releases.read_snapshot(context, release)
+    project = snapshot["project"]
+    return PlanInputs(
+        task=task,
+        project=Named(project["id"], project["name"]),
+        release=ReleaseRef(release.id, snapshot["version"]),
+        environment=Named(environment.id, environment.name),
+        steps=tuple(_step(found) for found in snapshot["process"]),
+        targets=tuple(_targets_in(context, environment)),
+        hub_targets=tuple(_usable(context, Target.select().where(Target.kind == SpokeKind.LOCAL))),
+        runner=newest_runner(context.vault),
+        variables=tuple(_variables(context, snapshot["variables"])),
+        overrides=dict(variables),
+        packages={
+            name: references.refs_for(context.vault, found["package_version"])
+            for name, found in snapshot["packages"].items()
+        },
+        only_targets=None if only_targets is None else frozenset(only_targets),
+        skip_steps=frozenset(skip_steps),
+        limits=limits,
+    )
+
+
+def for_one_step(
+    context: Reading, task: str, step: StepInput, targets: Iterable[Target], limits: PlanLimits
+) -> PlanInputs:
+    """One step on the targets named, without a release: the script console, a check."""
+    return PlanInputs(
+        task=task,
+        project=_NOWHERE,
+        release=ReleaseRef("", ""),
+        environment=_NOWHERE,
+        steps=(step,),
+        targets=tuple(_usable(context, targets)),
+        runner=newest_runner(context.vault),
+        limits=limits,
+    )
+
+
+def newest_runner(vault: Vault) -> PackageRef | None:
+    """The runner that new plans name; None before the engine has stored one."""
+    row = (
+        PackageVersion.select(PackageVersion.id)
+        .where(PackageVersion.kind == PackageKind.RUNNER)
+        .order_by(PackageVersion.created_at.desc(), PackageVersion.id.desc())
+        .first()
+    )
+    return None if row is None else references.refs_for(vault, row.id, role=PackageRole.RUNNER)
+
+
+def _step(found: Mapping[str, Any]) -> StepInput:
+    return StepInput(
+        name=found["name"],
+        kind=found["kind"],
+        on=found["on"],
+        roles=tuple(found["roles"]),
+        environments=tuple(found["environments"]),
+        rolling=found["rolling"],
+        package=found["package"] or "",
+        properties=found["properties"],
+        retries=found["retries"],
+        timeout_s=found["timeout_s"],
+        when=found["when"],
+        on_unknown=found["on_unknown"],
+        isolation=found["isolation"],
+    )
+
+
+def _targets_in(context: Reading, environment: Environment) -> list[TargetInput]:
+    rows = Target.select().join(TargetEnvironment, on=(TargetEnvironment.target == Target.id))
+    return _usable(context, rows.where(TargetEnvironment.environment == environment.id))
+
+
+def _usable(context: Reading, targets: Iterable[Target]) -> list[TargetInput]:
+    rows = list(targets)
+    spokes = {spoke.id: spoke for spoke in Spoke.select().where(Spoke.id.in_([row.spoke for row in rows]))}
+    return [
+        TargetInput(
+            id=row.id,
+            name=row.name,
+            spoke=row.spoke or "",
+            roles=frozenset(row.roles),
+            unusable=_why_not(context, row, spokes.get(row.spoke)),
+        )
+        for row in rows
+    ]
+
+
+def _why_not(context: Reading, target: Target, spoke: Spoke | None) -> str:
+    if target.disabled_at is not None:
+        return f"it is disabled: {target.disabled_reason}" if target.disabled_reason else "it is disabled"
+    if spoke is None:
+        return "no spoke serves it"
+    if spoke.state is SpokeState.PENDING:
+        return "its spoke waits for approval"
+    if spoke.state is SpokeState.REVOKED:
+        return "its spoke is not trusted any more"
+    try:
+        context.seals.check(target)
+        context.seals.check(spoke)
+    except SealBroken as error:
+        return error.detail
+    return ""
+
+
+def _variables(context: Reading, found: Iterable[Mapping[str, Any]]) -> list[VariableInput]:
+    frozen = list(found)
+    secret_ids = [variable["id"] for variable in frozen if variable["secret"]]
+    rows = {row.id: row for row in Variable.select().where(Variable.id.in_(secret_ids))}
+    present = {row_id for row_id, row in rows.items() if row.value_sealed is not None and context.seals.holds(row)}
+    return [
+        VariableInput(
+            name=variable["name"],
+            value="" if variable["secret"] else variable["value"],
+            secret_row=variable["id"] if variable["secret"] else "",
+            missing=bool(variable["secret"]) and variable["id"] not in present,
+            expose_env=variable["expose_env"],
+            scope=Scope(**{dimension: frozenset(names) for dimension, names in variable["scope"].items()}),
+            source=variable["source"],
+            nearness=variable["nearness"],
+        )
+        for variable in frozen
+    ]

@@ -1,0 +1,196 @@
+"""From a row of the outbox to the frame of this moment: outputs put in, secrets opened, sealed to the spoke's box.
+
+What a command says comes from the plan, which is sealed for the engine alone; the outbox row only says which one.
+Secrets are opened here and live as long as the frame is made.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hub.errors import FieldDamaged, SealBroken
+from hub.orchestrator.parts import EngineParts
+from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep
+from hub.orchestrator.task_store import Kept, TaskStore
+from hub.packages import references
+from hub.states import SpokeState
+from hub.storage.models import OutputVariable, Spoke, Variable
+from wire.envelope import MessageType
+from wire.exchange import Sealed, seal_to_spoke
+from wire.keys import BoxPublicKey, hex_bytes
+from wire.messages import Body, Cancel, Command, Op, Welcome
+
+_SPOKES_KEPT = 4096
+_VARIABLE = "variable"
+_OUTPUT = "output_variable"
+_VALUE = "value_sealed"
+
+
+class Unsendable(Exception):
+    """The command cannot be made as the plan has it; the sentence is for the task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A spoke's open session, as far as sealing needs it."""
+
+    spoke: str
+    nonce: str
+    hub_nonce: str = ""
+
+
+class Sealer:
+    """Makes frames; one for the publishing thread."""
+
+    def __init__(self, parts: EngineParts, store: TaskStore) -> None:
+        self._parts = parts
+        self._store = store
+        self._checked: Kept[str, tuple[str, BoxPublicKey]] = Kept(_SPOKES_KEPT)
+        self._boxes: dict[str, BoxPublicKey] = {}
+
+    def begin(self, spokes: Iterable[str]) -> None:
+        """Look up, at once, to whom the next frames go: trusted spokes whose rows hold."""
+        rows = Spoke.select().where(Spoke.id.in_(list(set(spokes))), Spoke.state == SpokeState.TRUSTED)
+        boxes = {row.id: self._checked_box(row) for row in rows}
+        self._boxes = {spoke: box for spoke, box in boxes.items() if box is not None}
+
+    def command(self, task: str, cid: str, session: Session, seq: int, expires_ms: int) -> Sealed:
+        """The command of one attempt.
+
+        Raises:
+            Unsendable: a secret was deleted or altered, or the spoke is not trusted.
+        """
+        plan = self._store.plan(task)
+        if plan is None or cid not in plan.attempts:
+            raise Unsendable("its plan does not know the job")
+        planned, _ = plan.attempts[cid]
+        if planned.target.spoke != session.spoke:
+            raise Unsendable("the outbox names another spoke than the plan")
+        now_ms = self._parts.clock_ms()
+        ttl_s = max(1, min(self._parts.limits.command_ttl_s, (expires_ms - now_ms) // 1000))
+        body = self._body(plan, planned, cid, now_ms // 1000)
+        return self._seal(MessageType.COMMAND, body, session, seq, cid, ttl_s)
+
+    def cancel(self, cid: str, reason: str, session: Session, seq: int) -> Sealed:
+        ttl_s = self._parts.limits.command_ttl_s
+        return self._seal(MessageType.CANCEL, Cancel(cid, reason[:2000]), session, seq, cid, ttl_s)
+
+    def welcome(self, session: Session) -> Sealed:
+        trust = self._parts.trust()
+        body = Welcome(
+            nonce=session.nonce,
+            hub_nonce=session.hub_nonce,
+            hub_time=self._parts.clock_ms() // 1000,
+            trust_version=trust.version,
+            epoch=trust.epoch,
+            checkpoint=trust.checkpoint,
+            heartbeat_s=self._parts.limits.heartbeat_s,
+            box=trust.box,
+        )
+        return self._seal(MessageType.WELCOME, body, session, 0, "", 60)
+
+    def _seal(self, kind: MessageType, body: Body, session: Session, seq: int, cid: str, ttl_s: int) -> Sealed:
+        trust = self._parts.trust()
+        return seal_to_spoke(
+            kind,
+            body,
+            signer=self._parts.command_key(),
+            spoke_box=self._box_of(session.spoke),
+            hub_id=trust.hub_id,
+            spoke_id=session.spoke,
+            ses=session.nonce,
+            seq=seq,
+            epoch=trust.epoch,
+            now_s=self._parts.clock_ms() // 1000,
+            ttl_s=ttl_s,
+            cid=cid,
+        )
+
+    def _body(self, plan: DeploymentPlan, planned: PlannedJob, cid: str, now_s: int) -> Command:
+        step = plan.step_of(planned)
+        secrets = self._secrets(plan.secrets_of(planned))
+        job = plan.job(cid)
+        if step.index > 0:
+            literals, secret_outputs = self._outputs(plan.task, step, planned)
+            secrets |= secret_outputs
+            job = replace(job, literals=literals, secret_names=tuple(sorted({*job.secret_names, *secret_outputs})))
+        packages = plan.packages_of(step)
+        return Command(
+            op=Op(step.op),
+            cid=cid,
+            job=job.to_json(),
+            packages=packages,
+            secrets=secrets,
+            reply_to=self._parts.boxes()[0].public.kid.hex(),
+            limits=step.limits,
+            run_as=step.run_as,
+            not_before=0,
+            capability=self._capability(planned, step, [ref.manifest_id for ref in packages], now_s),
+        )
+
+    def _capability(self, planned: PlannedJob, step: PlannedStep, manifests: Sequence[str], now_s: int) -> str:
+        if not manifests:
+            return ""
+        expires_s = now_s + self._parts.limits.command_ttl_s + step.prepare_s
+        return references.capability_for(self._parts.vault, planned.target.spoke, manifests, expires_s)
+
+    def _secrets(self, rows_by_name: Mapping[str, str]) -> dict[str, str]:
+        if not rows_by_name:
+            return {}
+        rows = {row.id: row for row in Variable.select().where(Variable.id.in_(list(rows_by_name.values())))}
+        return {name: self._opened(name, rows.get(row_id)) for name, row_id in rows_by_name.items()}
+
+    def _opened(self, name: str, row: Variable | None) -> str:
+        if row is None or row.value_sealed is None:
+            raise Unsendable(f"the secret variable {name!r} was deleted")
+        try:
+            self._parts.seals.check(row)
+            value = self._parts.vault.open_field(_VARIABLE, _VALUE, row.id, row.value_version, row.value_sealed)
+        except (SealBroken, FieldDamaged) as error:
+            raise Unsendable(f"the secret variable {name!r} cannot be used: {error.detail}") from error
+        return value.decode("utf-8", "surrogatepass")
+
+    def _outputs(self, task: str, step: PlannedStep, planned: PlannedJob) -> tuple[dict[str, str], dict[str, str]]:
+        """Outputs of earlier steps, by full name: values as they came, and secret ones opened.
+
+        The target's own come first, so that they are kept where all of them would be too much.
+        """
+        rows = OutputVariable.select().where(OutputVariable.task == task).order_by(OutputVariable.step)
+        mine = planned.target.name
+        ordered = sorted((row for row in rows if row.step != step.name), key=lambda row: row.target != mine)
+        literals: dict[str, str] = {}
+        secrets: dict[str, str] = {}
+        room = self._parts.limits.outputs_bytes
+        for row in ordered:
+            value = self._output_value(row)
+            room -= 2 * len(value) + 200
+            if room < 0:
+                break
+            into = secrets if row.secret else literals
+            into[f"Manyarm.Step[{row.step}].Output[{row.target}].{row.name}"] = value
+            short = f"Manyarm.Step[{row.step}].Output.{row.name}"
+            if short not in literals and short not in secrets:
+                into[short] = value
+        return literals, secrets
+
+    def _output_value(self, row: OutputVariable) -> str:
+        if not row.secret or row.value_sealed is None:
+            return row.value
+        opened = self._parts.vault.open_field(_OUTPUT, _VALUE, row.id, 1, row.value_sealed)
+        return opened.decode("utf-8", "surrogatepass")
+
+    def _box_of(self, spoke_id: str) -> BoxPublicKey:
+        box = self._boxes.get(spoke_id)
+        if box is None:
+            raise Unsendable("its spoke is not trusted")
+        return box
+
+    def _checked_box(self, row: Spoke) -> BoxPublicKey | None:
+        mark = f"{row.seal} {row.box_pk}"
+        kept = self._checked.get(row.id)
+        if kept is not None and kept[0] == mark:
+            return kept[1]
+        if not self._parts.seals.holds(row):
+            return None
+        box = BoxPublicKey.of(hex_bytes(row.box_pk, 32))
+        self._checked.put(row.id, (mark, box))
+        return box

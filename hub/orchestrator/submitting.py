@@ -1,0 +1,272 @@
+"""What an operation asks of the orchestrator: begin a task, show its plan, cancel it, try it again.
+
+All but `preview` run inside the caller's `write_tx` and write no event row for the asking; after the commit the outbox
+is woken by itself.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from hub.errors import Conflict
+from hub.orchestrator import plan_inputs
+from hub.orchestrator.events import CancelAsked
+from hub.orchestrator.plan import DeploymentPlan, again
+from hub.orchestrator.plan_codec import shown
+from hub.orchestrator.planner import PlanLimits, StepInput, plan
+from hub.orchestrator.steering import Steering
+from hub.orchestrator.task_store import TaskStore
+from hub.states import TASK_ENDED, TaskKind, TaskState
+from hub.storage.models import Deployment, Environment, Release, Target, Task, User, new_row_id
+from hub.storage.seals import RowSeals
+from hub.storage.vault import Vault
+from runner.contract.step_kind import StepKind
+from wire.messages import Op
+
+_CHECK_PICKUP_S = 60
+_TITLE_MAX = 250
+
+
+class Asking(Protocol):
+    """What is needed of an operation's context."""
+
+    @property
+    def actor(self) -> str: ...
+    @property
+    def vault(self) -> Vault: ...
+    @property
+    def seals(self) -> RowSeals: ...
+    @property
+    def step_kinds(self) -> Mapping[str, StepKind]: ...
+
+
+class Orchestrator:
+    """The face that operations see; holds no state of its own."""
+
+    def __init__(
+        self,
+        store: TaskStore,
+        steering: Steering,
+        *,
+        limits: PlanLimits | None = None,
+        new_id: Callable[[], str] = new_row_id,
+    ) -> None:
+        self._store = store
+        self._steering = steering
+        self._limits = limits or PlanLimits()
+        self._new_id = new_id
+
+    def submit_deployment(
+        self,
+        context: Asking,
+        *,
+        release: Release,
+        environment: Environment,
+        variables: Mapping[str, str] | None = None,
+        only_targets: Iterable[str] | None = None,
+        skip_steps: Iterable[str] = (),
+    ) -> Task:
+        """Plan it, store it, and begin it unless another deployment of the project to the environment is under way.
+
+        Raises:
+            PlanImpossible: nothing is stored.
+        """
+        task_id = self._new_id()
+        planned = self._plan_deployment(context, task_id, release, environment, variables, only_targets, skip_steps)
+        title = f"Deploy {planned.project.name} {planned.release.version} to {environment.name}"
+        task = _task(context, task_id, TaskKind.DEPLOYMENT, title, release=release, environment=environment)
+        self._begin(task, planned)
+        return task
+
+    def preview(
+        self,
+        context: Asking,
+        *,
+        release: Release,
+        environment: Environment,
+        variables: Mapping[str, str] | None = None,
+        only_targets: Iterable[str] | None = None,
+        skip_steps: Iterable[str] = (),
+    ) -> dict[str, Any]:
+        """The plan as people see it; reads only."""
+        return preview(
+            context,
+            release=release,
+            environment=environment,
+            variables=variables,
+            only_targets=only_targets,
+            skip_steps=skip_steps,
+            limits=self._limits,
+        )
+
+    def submit_run(
+        self, context: Asking, *, script: str, shell: str, targets: Sequence[Target], timeout_s: int | None = None
+    ) -> Task:
+        """One script on these targets, all at once."""
+        task_id = self._new_id()
+        kind = context.step_kinds["run-script"]
+        step = StepInput(
+            name="Script",
+            kind=kind.name,
+            rolling="100%",
+            properties=kind.check({"script": script, "shell": shell}),
+            timeout_s=timeout_s,
+        )
+        inputs = plan_inputs.for_one_step(context, task_id, step, targets, self._limits)
+        task = _task(context, task_id, TaskKind.SCRIPT_RUN, f"Script on {_names(targets)}")
+        self._begin(task, plan(inputs, self._new_id))
+        return task
+
+    def submit_check(self, context: Asking, target: Target) -> Task:
+        """Ask the target's spoke how it is."""
+        task_id = self._new_id()
+        step = StepInput(name="Check", kind="check", timeout_s=_CHECK_PICKUP_S, op=Op.CHECK)
+        inputs = plan_inputs.for_one_step(context, task_id, step, [target], self._limits)
+        task = _task(context, task_id, TaskKind.HEALTH_CHECK, f"Check {target.name}")
+        self._begin(task, plan(inputs, self._new_id))
+        return task
+
+    def ask_cancel(self, context: Asking, task: Task) -> None:
+        """Cancel it; the end state says whether it was confirmed.
+
+        Raises:
+            Conflict: it has ended.
+        """
+        if task.state in TASK_ENDED:
+            raise Conflict(f"the task has ended already: {task.state}")
+        who = User.get_or_none(User.id == context.actor)
+        self._steering.feed({task.id: [CancelAsked(who.name if who else context.actor)]})
+
+    def retry(self, context: Asking, task: Task) -> Task:
+        """The same plan once more, as a task of its own.
+
+        Raises:
+            Conflict: it has not ended, or nothing is left to try again.
+        """
+        if task.state not in TASK_ENDED:
+            raise Conflict(f"the task has not ended yet: {task.state}")
+        former = self._store.plan(task.id)
+        if former is None:
+            raise Conflict("the task's plan is gone; ask for it anew")
+        fresh = Task(
+            id=self._new_id(),
+            kind=task.kind,
+            title=task.title,
+            state=TaskState.QUEUED,
+            project=task.project,
+            environment=task.environment,
+            release=task.release,
+            created_by=context.actor,
+            retry_of=task.id,
+        )
+        fresh.save(force_insert=True)
+        self._begin(fresh, again(former, fresh.id, self._new_id))
+        return fresh
+
+    def _plan_deployment(
+        self,
+        context: Asking,
+        task_id: str,
+        release: Release,
+        environment: Environment,
+        variables: Mapping[str, str] | None,
+        only_targets: Iterable[str] | None,
+        skip_steps: Iterable[str],
+    ) -> DeploymentPlan:
+        inputs = plan_inputs.for_deployment(
+            context,
+            task_id,
+            release,
+            environment,
+            variables=variables or {},
+            only_targets=only_targets,
+            skip_steps=skip_steps,
+            limits=self._limits,
+        )
+        return plan(inputs, self._new_id)
+
+    def _begin(self, task: Task, planned: DeploymentPlan) -> None:
+        if task.kind is TaskKind.DEPLOYMENT:
+            Deployment.insert(
+                id=self._new_id(),
+                task=task.id,
+                project=task.project,
+                release=task.release,
+                environment=task.environment,
+                previous_release=_present_release(task),
+            ).execute()
+        self._steering.begin(task, planned)
+
+
+def preview(
+    context: Any,
+    *,
+    release: Release,
+    environment: Environment,
+    variables: Mapping[str, str] | None = None,
+    only_targets: Iterable[str] | None = None,
+    skip_steps: Iterable[str] = (),
+    limits: PlanLimits | None = None,
+) -> dict[str, Any]:
+    """A deployment's plan as people see it; reads only, and needs neither engine nor its keys.
+
+    Raises:
+        PlanImpossible: as the deployment itself would.
+    """
+    inputs = plan_inputs.for_deployment(
+        context,
+        "",
+        release,
+        environment,
+        variables=variables or {},
+        only_targets=only_targets,
+        skip_steps=skip_steps,
+        limits=limits or PlanLimits(),
+    )
+    return shown(plan(inputs, new_row_id))
+
+
+def _task(
+    context: Asking,
+    task_id: str,
+    kind: TaskKind,
+    title: str,
+    release: Release | None = None,
+    environment: Environment | None = None,
+) -> Task:
+    task = Task(
+        id=task_id,
+        kind=kind,
+        title=title[:_TITLE_MAX],
+        state=TaskState.QUEUED,
+        project=release.project if release else None,
+        environment=environment.id if environment else None,
+        release=release.id if release else None,
+        created_by=context.actor,
+    )
+    task.save(force_insert=True)
+    return task
+
+
+def _present_release(task: Task) -> str | None:
+    row = (
+        Deployment.select(Deployment.release)
+        .join(Task, on=(Deployment.task == Task.id))
+        .where(
+            Deployment.project == task.project,
+            Deployment.environment == task.environment,
+            Task.state == TaskState.SUCCEEDED,
+        )
+        .order_by(Deployment.created_at.desc())
+        .tuples()
+        .first()
+    )
+    return str(row[0]) if row else None
+
+
+def _names(targets: Sequence[Target]) -> str:
+    names = [target.name for target in targets]
+    return (
+        names[0]
+        if len(names) == 1
+        else f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+    )
