@@ -10,6 +10,7 @@
 The codes stand in wire/codes.py.
 """
 
+import re
 import secrets
 
 from wire.codes import EXPLANATIONS, Code, Explanation
@@ -25,15 +26,23 @@ __all__ = [
     "Unroutable",
     "WireError",
     "excerpt",
+    "field_name",
 ]
 
 PEER_TEXT_MAX = 80
+
+_FIELD_NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
 
 
 def excerpt(peer_text: object) -> str:
     """Text from a stranger, fit for a log line: ASCII, escaped, at most 80 characters."""
     shown = ascii(peer_text[: PEER_TEXT_MAX + 1] if isinstance(peer_text, str | bytes) else peer_text)
     return shown if len(shown) <= PEER_TEXT_MAX else shown[: PEER_TEXT_MAX - 1] + "…"
+
+
+def field_name(peer_text: str) -> str:
+    """A field's name as it stands if it looks like one of ours, else its excerpt."""
+    return peer_text if _FIELD_NAME.fullmatch(peer_text) else excerpt(peer_text)
 
 
 class WireError(Exception):

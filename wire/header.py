@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 from wire import canonical
 from wire.canonical import INTEGER_MAX, JsonObject, JsonValue
-from wire.errors import Code, Refused, excerpt
+from wire.errors import Code, Refused, field_name
 
 HEADER_MAX = 4096
 
@@ -95,7 +95,7 @@ def read_header(data: bytes, rule: HeaderRule) -> Header:
 def _check(value: JsonObject, rule: HeaderRule) -> None:
     expected = {*_ALWAYS, *rule.extras}
     for name in sorted(value.keys() ^ expected):
-        raise Refused(Code.ENV_SCHEMA, "missing field" if name in expected else "unknown field", field=excerpt(name))
+        raise Refused(Code.ENV_SCHEMA, "missing field" if name in expected else "unknown field", field=field_name(name))
     for name, found in value.items():
         _check_form(name, found)
     _check_presence(value, rule)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 from wire import canonical, schema
 from wire.canonical import JsonValue
 from wire.envelope import BODY_MAX, MessageType
-from wire.errors import Code, Refused, excerpt
+from wire.errors import Code, Refused, excerpt, field_name
 from wire.schema import Count, Digest, FreeJson, Id, IdOrEmpty, Many, Text, Whole
 
 LOG_BODY_MAX = 256 * 1024 - 2048
@@ -377,7 +377,7 @@ def _check_op(value: JsonValue) -> None:
     if isinstance(limits, dict):
         for name, limit in limits.items():
             if type(limit) is int and limit <= 0:
-                raise Refused(Code.ENV_OP, "a limit must be positive", field=f"limits.{excerpt(name)}")
+                raise Refused(Code.ENV_OP, "a limit must be positive", field=f"limits.{field_name(name)}")
 
 
 def _check_log(records: bytes) -> None:

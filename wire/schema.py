@@ -18,7 +18,7 @@ from functools import cache
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from wire.canonical import INTEGER_MAX, JsonObject, JsonValue
-from wire.errors import Code, Refused, excerpt
+from wire.errors import Code, Refused, field_name
 
 Body = TypeVar("Body")
 Reader = Callable[[JsonValue, str], Any]
@@ -187,7 +187,7 @@ def _table_reader(read_member: Reader, rule: Many) -> Reader:
             raise _wrong(path, f"at most {rule.most} members")
         if any(len(name) > rule.name_most for name in value):
             raise _wrong(path, f"names of at most {rule.name_most} characters")
-        return {name: read_member(member, f"{path}.{excerpt(name)}") for name, member in value.items()}
+        return {name: read_member(member, f"{path}.{field_name(name)}") for name, member in value.items()}
 
     return read_table
 
@@ -209,7 +209,7 @@ def _object_reader(cls: Any) -> Reader:
 def _compare_names(value: JsonObject, known: Any, prefix: str) -> None:
     for name in sorted(value.keys() ^ known):
         what = "missing field" if name in known else "unknown field"
-        raise Refused(Code.ENV_SCHEMA, what, field=prefix + (name if name in known else excerpt(name)))
+        raise Refused(Code.ENV_SCHEMA, what, field=prefix + field_name(name))
 
 
 def _wrong(path: str, expected: str) -> Refused:
