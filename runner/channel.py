@@ -1,0 +1,105 @@
+"""How the worker tells the supervisor what it does: frames of JSON over a socket pair that no script inherits."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any, Dict, List
+
+from runner.contract.service_messages import frame
+from runner.contract.spool import Stream
+
+_READ_BYTES = 64 * 1024
+
+
+class WorkerChannel:
+    """The worker's end."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    def say(self, stream: Stream, text: str) -> None:
+        """The runner's own words, one line or several."""
+        self._send({"say": int(stream), "text": text})
+
+    def event(self, body: Dict[str, Any]) -> None:
+        self._send({"event": body})
+
+    def output(self, name: str, value: str) -> None:
+        self._send({"output": name, "value": value})
+
+    def variable(self, name: str, value: str) -> None:
+        self._send({"variable": name, "value": value})
+
+    def artifact(self, artifact: Dict[str, Any]) -> None:
+        self._send({"artifact": artifact})
+
+    def script_ended(self) -> Dict[str, Any]:
+        """Have all that the script said taken in; returns its outputs, the artifacts it named, its `fail` message."""
+        self._send({"script_ended": True})
+        return self._receive()
+
+    def done(self, state: str, exit_code: int | None, message: str) -> None:
+        self._send({"done": state, "exit_code": exit_code, "message": message})
+
+    def _send(self, body: Dict[str, Any]) -> None:
+        self._end.sendall(frame(json.dumps(body).encode("ascii")))
+
+    def _receive(self) -> Dict[str, Any]:
+        buffer = b""
+        while len(buffer) < 4 or len(buffer) < 4 + int.from_bytes(buffer[:4], "big"):
+            piece = self._end.recv(_READ_BYTES)
+            if not piece:
+                raise ConnectionError("the supervisor is gone")
+            buffer += piece
+        answer: Dict[str, Any] = json.loads(buffer[4:])
+        return answer
+
+
+class SupervisorChannel:
+    """The supervisor's end; never blocks while reading."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._end.setblocking(False)
+        self._buffer = bytearray()
+        self.is_closed = False
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def receive(self) -> List[Dict[str, Any]]:
+        """Every whole message that has come."""
+        while True:
+            try:
+                piece = self._end.recv(_READ_BYTES)
+            except BlockingIOError:
+                break
+            except ConnectionError:
+                piece = b""
+            if not piece:
+                self.is_closed = True
+                break
+            self._buffer += piece
+        return self._whole_messages()
+
+    def answer(self, body: Dict[str, Any]) -> None:
+        # The worker waits for nothing but this answer, so it reads at once.
+        self._end.setblocking(True)
+        try:
+            self._end.sendall(frame(json.dumps(body).encode("ascii")))
+        except OSError:
+            self.is_closed = True
+        self._end.setblocking(False)
+
+    def _whole_messages(self) -> List[Dict[str, Any]]:
+        found: List[Dict[str, Any]] = []
+        at = 0
+        while len(self._buffer) - at >= 4:
+            stop = at + 4 + int.from_bytes(self._buffer[at : at + 4], "big")
+            if stop > len(self._buffer):
+                break
+            found.append(json.loads(bytes(self._buffer[at + 4 : stop])))
+            at = stop
+        del self._buffer[:at]
+        return found

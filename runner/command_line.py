@@ -1,0 +1,130 @@
+"""The runner's commands: supervise and standby for spokes; run, version and step-kinds for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Callable, Dict, List
+
+from runner import release
+from runner.contract.errors import ContractError
+from runner.contract.fields import Fields, parse_object
+from runner.errors import FolderRefused, RunnerError
+
+GO_MAX_BYTES = 32 * 1024**2
+USAGE = """usage: supervise JOB-FOLDER   do the job of a folder; its input is one line {"secrets": {…}, "go": true}
+       standby                wait for one such line that names its "folder", then do that job
+       run JOB.json           do a job here and now, and show what it prints
+       version | step-kinds   print what this runner is, and which steps it knows, as JSON"""
+
+
+def main(arguments: List[str]) -> int:
+    """The exit code: 0 done (the outcome says how), 1 a job run here failed, 2 usage, 4 the folder is refused."""
+    with_path: Dict[str, Callable[[Path], int]] = {"supervise": _supervise, "run": _run}
+    alone: Dict[str, Callable[[], int]] = {"standby": _standby, "version": _version, "step-kinds": _step_kinds}
+    try:
+        if len(arguments) == 2 and arguments[0] in with_path:
+            return with_path[arguments[0]](Path(arguments[1]))
+        if len(arguments) == 1 and arguments[0] in alone:
+            return alone[arguments[0]]()
+    except RunnerError as error:
+        print(str(error), file=sys.stderr)
+        return 4
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+def _supervise(path: Path) -> int:
+    from runner.job_folder import JobFolder  # late: `version` needs none of it
+    from runner.supervisor import supervise  # late: the same
+
+    folder = JobFolder(path)
+    folder.claim()
+    supervise(folder, _secrets(_read_line()))
+    return 0
+
+
+def _standby() -> int:
+    """Have everything at hand, then become the supervisor of the one job that comes; no line, no job."""
+    from runner import catalogue  # late: `version` needs none of it
+    from runner.contract import tar_reader, zip_reader  # late: to have them at hand
+    from runner.job_folder import JobFolder  # late: the same
+    from runner.supervisor import supervise  # late: the same
+
+    del tar_reader, zip_reader
+    for name in ("steps", "languages", "formats"):
+        catalogue.entries(name)
+    line = _read_line()
+    if not line:
+        return 0
+    folder = JobFolder(Path(_folder(line)))
+    folder.claim()
+    supervise(folder, _secrets(line))
+    return 0
+
+
+def _read_line() -> bytes:
+    """One line of standard input, which is closed then: nothing of it reaches a script."""
+    with open(0, "rb", buffering=0, closefd=False) as stream:
+        pieces: List[bytes] = []
+        size = 0
+        while size <= GO_MAX_BYTES:
+            piece = stream.read(64 * 1024)
+            if not piece:
+                break
+            pieces.append(piece)
+            size += len(piece)
+            if b"\n" in piece:
+                break
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    line, newline, _ = b"".join(pieces).partition(b"\n")
+    return line if newline else b""
+
+
+def _folder(line: bytes) -> str:
+    try:
+        return Fields(parse_object(line)).text("folder", 4096)
+    except ContractError as error:
+        raise FolderRefused(f"standby: {error}") from error
+
+
+def _secrets(line: bytes) -> Dict[str, str] | None:
+    """The secrets of a line that says go; None where there is no such line."""
+    try:
+        fields = Fields(parse_object(line))
+        return fields.text_map("secrets") if fields.flag("go") else None
+    except ContractError:
+        return None
+
+
+def _run(job: Path) -> int:
+    from runner.standalone import run_here  # late: people's, not spokes'
+
+    return run_here(job)
+
+
+def _step_kinds() -> int:
+    from runner.steps import step_kinds  # late: people's, not spokes'
+
+    print(json.dumps(step_kinds(), indent=2))
+    return 0
+
+
+def _version() -> int:
+    python = ".".join(map(str, sys.version_info[:3]))
+    print(
+        json.dumps(
+            {
+                "name": "manyarm-runner",
+                "release": release.RELEASE,
+                "semver": release.SEMVER,
+                "min_python": release.MIN_PYTHON,
+                "python": python,
+            }
+        )
+    )
+    return 0

@@ -1,0 +1,48 @@
+"""Point `current` at the new release, at once: whoever opens it sees the old one or the new one, never neither."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from runner.deployment import RunningDeployment
+from runner.errors import StepFailed
+
+
+class PointCurrent:
+    name = "point current"
+
+    def install(self, deployment: RunningDeployment) -> None:
+        pointer = _pointer(deployment)
+        if os.path.lexists(pointer) and not pointer.is_symlink():
+            raise StepFailed(
+                f"{pointer} is no symbolic link; move it away, the runner never removes what it did not make"
+            )
+        deployment.previous_release = str(pointer.readlink()) if pointer.is_symlink() else ""
+        _point(pointer, os.path.relpath(deployment.release_folder, pointer.parent))
+        deployment.say(f"{pointer} points to {deployment.release_folder.name}")
+
+    def rollback(self, deployment: RunningDeployment) -> None:
+        previous = deployment.previous_release
+        if previous is None:
+            return
+        pointer = _pointer(deployment)
+        if previous:
+            _point(pointer, previous)
+            deployment.say(f"{pointer} points to {Path(previous).name} again")
+        else:
+            pointer.unlink(missing_ok=True)
+            deployment.say(f"{pointer} is removed again: there was no release before")
+
+
+def _pointer(deployment: RunningDeployment) -> Path:
+    if deployment.root is None:
+        raise StepFailed("the package is not extracted yet")
+    return deployment.root / "current"
+
+
+def _point(pointer: Path, target: str) -> None:
+    part = pointer.with_name(f".current.{secrets.token_hex(8)}")
+    part.symlink_to(target)
+    part.replace(pointer)

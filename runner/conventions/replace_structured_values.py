@@ -1,0 +1,31 @@
+"""Replace values in the configuration files that the step names, by their path (`Database:Host`)."""
+
+from __future__ import annotations
+
+from runner.deployment import RunningDeployment
+from runner.errors import StepFailed
+from runner.formats import format_of
+from runner.package_files import named_files, read_text, write_text
+
+
+class ReplaceStructuredValues:
+    name = "replace structured values"
+
+    def install(self, deployment: RunningDeployment) -> None:
+        paths = named_files(deployment, deployment.properties["structured"])
+        values = deployment.variables.for_files() if paths else {}
+        for path in paths:
+            name = path.relative_to(deployment.release_folder).as_posix()
+            text, encoding, bom = read_text(path)
+            try:
+                replaced, used = format_of(name, text).replace(text, values)
+            except StepFailed as error:
+                raise StepFailed(f"{name}: {error}") from error
+            if not used:
+                deployment.warn(f"no variable is named like a value of {name}")
+                continue
+            write_text(path, replaced, encoding, bom)
+            deployment.say(f"replaced {', '.join(used)} in {name}")
+
+    def rollback(self, deployment: RunningDeployment) -> None:
+        """The files lie in a release folder that nothing points to."""

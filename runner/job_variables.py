@@ -1,0 +1,64 @@
+"""The values that a job works with: variables, secrets and its own outputs, expanded when they are asked for."""
+
+from __future__ import annotations
+
+import re
+from typing import Dict, Mapping, Set
+
+from runner.contract.errors import TemplateError
+from runner.contract.job import Job
+from runner.contract.template import expand
+
+# What a target said in an earlier step: data for ever, never expanded (security.md R21).
+_OUTPUT_NAME = re.compile(r"Manyarm\.Step\[.*\]\.Output\b", re.DOTALL)
+
+
+class JobVariables:
+    """Values by name. Secrets and what targets said are taken as they are; all others may refer to further ones."""
+
+    def __init__(self, job: Job, secrets: Mapping[str, str]) -> None:
+        self._step = job.step.name
+        self._target = job.target.name
+        self._values: Dict[str, str] = {**job.variables, **job.literals, **secrets}
+        self._folded: Dict[str, str] = {name.casefold(): name for name in self._values}
+        self._verbatim: Set[str] = {*secrets, *job.literals} | {
+            name for name in self._values if _OUTPUT_NAME.match(name)
+        }
+
+    def set(self, name: str, value: str) -> None:
+        """A value that the runner itself knows, such as the install directory."""
+        self._values[name] = value
+        self._folded[name.casefold()] = name
+        self._verbatim.add(name)
+
+    def set_output(self, name: str, value: str) -> None:
+        """An output of this step, under the names that later scripts of the same job may use."""
+        self.set(f"Manyarm.Step[{self._step}].Output.{name}", value)
+        self.set(f"Manyarm.Step[{self._step}].Output[{self._target}].{name}", value)
+
+    def value(self, name: str) -> str | None:
+        """One value, expanded; None where there is no such variable.
+
+        Raises:
+            TemplateError: it refers to what does not exist.
+        """
+        declared = name if name in self._values else self._folded.get(name.casefold())
+        if declared is None:
+            return None
+        value = self._values[declared]
+        return value if declared in self._verbatim else self.expand(value, f"variable {declared}")
+
+    def expand(self, text: str, source: str, *, strict: bool = True) -> str:
+        return expand(text, self._values, strict, source=source, verbatim=self._verbatim)
+
+    def for_files(self) -> Dict[str, str]:
+        """Values that may replace those of configuration files: all but the platform's own, those that expand."""
+        found: Dict[str, str] = {}
+        for name in self._values:
+            if not name.casefold().startswith("manyarm."):
+                try:
+                    found[name] = self.value(name) or ""
+                except TemplateError:
+                    # A variable that another step needs must not fail this one; a file that asks for it will say so.
+                    continue
+        return found

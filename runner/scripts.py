@@ -1,0 +1,178 @@
+"""Running scripts: a private file, a clean environment, secrets by descriptor, and what they leave collected after."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pkgutil
+import re
+import signal
+import stat
+import subprocess
+from pathlib import Path
+from typing import BinaryIO, Dict, Mapping, Tuple
+
+from runner.channel import WorkerChannel
+from runner.errors import ScriptFailed, StepFailed
+from runner.job_folder import JobFile, JobFolder
+from runner.job_variables import JobVariables
+from runner.language import Language
+
+_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_COPY_BYTES = 1024 * 1024
+
+
+class ScriptRunner:
+    """Runs the scripts of one job, one after the other."""
+
+    def __init__(
+        self,
+        folder: JobFolder,
+        job_file: JobFile,
+        variables: JobVariables,
+        token: str,
+        service: int,
+        turn: Tuple[int, int],
+        channel: WorkerChannel,
+    ) -> None:
+        self._folder = folder
+        self._job_file = job_file
+        self._variables = variables
+        self._token = token
+        self._descriptors = (service, *turn)
+        self._channel = channel
+        self._count = 0
+        self._artifact_bytes = 0
+
+    @property
+    def has_run(self) -> bool:
+        return self._count > 0
+
+    def run_text(self, name: str, text: str, language: Language, cwd: Path) -> None:
+        """Run a script that somebody typed.
+
+        Raises:
+            ScriptFailed: it ended with another exit code than 0, by a signal, or called `fail`.
+        """
+        self._check_user()
+        path = self._tools() / f"{self._count + 1}-{name}.{language.extension}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            stream.write(text.replace("\r\n", "\n"))
+        self.run_file(name, path, language, cwd)
+
+    def run_file(self, name: str, path: Path, language: Language, cwd: Path) -> None:
+        """Run a script that lies in a file; the same errors."""
+        self._check_user()
+        self._count += 1
+        tools = self._tools()
+        _offer(tools, language.bootstrap)
+        child = subprocess.Popen(
+            [*language.command(), str(path)],
+            cwd=cwd,
+            env={**self._environment(), **language.environment(str(tools))},
+            stdin=subprocess.DEVNULL,
+            pass_fds=self._descriptors,
+        )
+        code = child.wait()
+        self._settle(name, code)
+
+    def _settle(self, name: str, code: int) -> None:
+        left = self._channel.script_ended()
+        for output, value in left["outputs"].items():
+            self._variables.set_output(output, value)
+        for path, artifact in left["artifacts"]:
+            self._collect(path, artifact)
+        if left["failure"] is not None:
+            raise ScriptFailed(left["failure"], code if code > 0 else 1)
+        if code < 0:
+            raise ScriptFailed(f"script {name} was ended by {signal.Signals(-code).name}", 128 - code)
+        if code:
+            raise ScriptFailed(f"script {name} ended with exit code {code}", code)
+
+    def _tools(self) -> Path:
+        tools = self._folder.work / ".manyarm"
+        tools.mkdir(mode=0o700, exist_ok=True)
+        return tools
+
+    def _environment(self) -> Dict[str, str]:
+        """Clean: what any program needs, what scripts of ours need, and what the author exposed by name."""
+        environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        environment.setdefault("PATH", _PATH)
+        environment.setdefault("HOME", self._job_file.home)
+        environment["MANYARM_FD"] = str(self._descriptors[0])
+        environment["MANYARM_LOCK"] = f"{self._descriptors[1]} {self._descriptors[2]}"
+        environment["MANYARM_TOKEN"] = self._token
+        environment.update(_exposed(self._job_file.job.expose_env, self._variables))
+        return environment
+
+    def _check_user(self) -> None:
+        wanted = self._job_file.run_as
+        if wanted and wanted != _user_name():
+            raise StepFailed(f"the step wants to run as {wanted!r}; this spoke runs jobs as {_user_name()!r} only")
+
+    def _collect(self, source: str, name: str) -> None:
+        """Copy an artifact aside, where its script can no longer change it."""
+        self._folder.artifacts.mkdir(mode=0o700, exist_ok=True)
+        target = self._folder.artifacts / str(len(list(self._folder.artifacts.iterdir())))
+        try:
+            size, digest = self._copied(source, target)
+        except (OSError, StepFailed) as error:
+            target.unlink(missing_ok=True)
+            raise StepFailed(f"artifact {name!r} cannot be collected: {error}") from error
+        self._channel.artifact({"name": name, "path": str(target), "size": size, "sha256": digest})
+
+    def _copied(self, source: str, target: Path) -> Tuple[int, str]:
+        digest = hashlib.sha256()
+        size = 0
+        with os.fdopen(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as reading, _created(target) as writing:
+            if not stat.S_ISREG(os.fstat(reading.fileno()).st_mode):
+                raise StepFailed("it is no plain file")
+            piece = reading.read(_COPY_BYTES)
+            while piece:
+                size += len(piece)
+                self._artifact_bytes += len(piece)
+                if self._artifact_bytes > self._job_file.limits.disk_bytes:
+                    raise StepFailed(f"artifacts may have {self._job_file.limits.disk_bytes} bytes together")
+                digest.update(piece)
+                writing.write(piece)
+                piece = reading.read(_COPY_BYTES)
+        return size, digest.hexdigest()
+
+
+def _offer(tools: Path, bootstrap: str) -> None:
+    path = tools / bootstrap
+    if not path.exists():
+        data = pkgutil.get_data("runner.bootstrap", bootstrap)
+        if data is None:
+            raise StepFailed(f"the runner's {bootstrap} is missing")
+        with _created(path) as stream:
+            stream.write(data)
+
+
+def _created(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
+
+
+def _exposed(names: Tuple[str, ...], variables: JobVariables) -> Mapping[str, str]:
+    """Variables that the author wants in the environment; characters that no shell takes in a name become `_`."""
+    found: Dict[str, str] = {}
+    for name in names:
+        spelled = re.sub(r"\W", "_", name, flags=re.ASCII)
+        value = variables.value(name)
+        if value is None:
+            raise StepFailed(f"expose_env names {name!r}, and there is no such variable")
+        if not spelled or spelled[0].isdigit() or spelled.startswith("MANYARM_") or "\0" in value:
+            raise StepFailed(f"expose_env: {name!r} cannot stand in an environment")
+        found[spelled] = value
+    return found
+
+
+def _user_name() -> str:
+    import pwd  # late: only a step with run_as asks
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

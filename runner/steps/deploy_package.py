@@ -1,0 +1,50 @@
+"""deploy-package: this list is what it does, in this order."""
+
+from __future__ import annotations
+
+from runner.contract.step_kind import Property, StepKind
+from runner.conventions.extract_package import ExtractPackage
+from runner.conventions.point_current import PointCurrent
+from runner.conventions.record_deployment import RecordDeployment
+from runner.conventions.replace_structured_values import ReplaceStructuredValues
+from runner.conventions.run_stage_scripts import RunStageScripts
+from runner.conventions.substitute_in_files import SubstituteInFiles
+from runner.pipeline import Step
+
+STEP = Step(
+    kind=StepKind(
+        name="deploy-package",
+        title="Deploy a package",
+        description="Extracts a package to a fresh directory, fills in variables, runs its scripts, and points at it.",
+        needs_package=True,
+        properties=(
+            Property(
+                "install_to",
+                "text",
+                help="Absolute directory; releases lie in its `releases`, `current` points to the newest. "
+                "Without it, a directory below the spoke's home.",
+            ),
+            Property("substitute_in", "list", help="Globs of files in which `#{…}` is replaced.", default=[]),
+            Property("allow_unknown", "boolean", help="Leave an unknown `#{…}` as it stands.", default=False),
+            Property("structured", "list", help="Globs of JSON files whose values are replaced by path.", default=[]),
+            Property(
+                "shell", "choice", help="Language of the scripts below.", default="bash", choices=("bash", "python")
+            ),
+            Property("pre_deploy", "script", help="Runs before variables are filled in.", default=""),
+            Property("deploy", "script", help="Runs after that, before `current` moves.", default=""),
+            Property("post_deploy", "script", help="Runs once `current` points to the new release.", default=""),
+            Property("deploy_failed", "script", help="Runs when anything failed, after the rollback.", default=""),
+        ),
+    ),
+    conventions=(
+        ExtractPackage(),
+        RunStageScripts("PreDeploy", "pre_deploy", typed_first=True),
+        SubstituteInFiles(),
+        ReplaceStructuredValues(),
+        RunStageScripts("Deploy", "deploy"),
+        PointCurrent(),
+        RunStageScripts("PostDeploy", "post_deploy"),
+    ),
+    on_failure=(RunStageScripts("DeployFailed", "deploy_failed"),),
+    at_the_end=(RecordDeployment(),),
+)

@@ -1,0 +1,341 @@
+"""One job under supervision: the loop that hears the worker and its scripts, and the ways in which it stops."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping
+
+from runner.channel import SupervisorChannel
+from runner.contract.masking import Patterns, mask_text
+from runner.contract.spool import Stream
+from runner.errors import RunnerError, SpoolFull
+from runner.isolation import IsolationLock
+from runner.job_folder import JobFile, JobFolder
+from runner.job_variables import JobVariables
+from runner.output_stream import OutputStream, ServiceLines
+from runner.process_tree import TreeEnding, cpu_seconds, descendants
+from runner.service_desk import ServiceDesk, ServiceSocket
+from runner.spool_writer import SpoolWriter
+from runner.worker import WorkerEnds, start_worker
+
+READ_BYTES = 64 * 1024
+# The kernel's largest pipe for anybody: a script that prints fast need not wait for us.
+PIPE_BYTES = 1024 * 1024
+# What is read at once before other news is looked at: at most what two full pipes hold.
+DRAIN_BYTES = 2 * PIPE_BYTES
+TICK_S = 0.1
+ENDING_TICK_S = 0.02
+CPU_EVERY_S = 2.0
+
+
+class Stop:
+    """Whether somebody wants the job to stop: the cancel file, or a signal to the supervisor itself."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self._folder = folder
+        self._is_signalled = False
+        signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, *_: object) -> None:
+        self._is_signalled = True
+
+    def wanted(self) -> tuple[str, str] | None:
+        """The state and the message that the job ends with; None while nobody wants it to."""
+        if self._folder.is_cancelled():
+            reason = self._folder.cancel_reason()
+            return "cancelled", f"cancelled: {reason}" if reason else "cancelled"
+        if self._is_signalled:
+            return "failed", "the supervisor was told to end by SIGTERM (is the machine going down?)"
+        return None
+
+
+@dataclass
+class _Pipe:
+    """The reading end of what scripts print."""
+
+    descriptor: int
+    stream: OutputStream
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+    def drain(self, at_most: int) -> None:
+        """Take what is there now, without waiting."""
+        while at_most > 0:
+            try:
+                data = os.read(self.descriptor, READ_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            self.stream.feed(data)
+            at_most -= len(data)
+
+
+@dataclass
+class Supervision:
+    """Everything about a running job; after `run` its fields say how it ended."""
+
+    folder: JobFolder
+    job_file: JobFile
+    secrets: Mapping[str, str]
+    known: Patterns
+    spool: SpoolWriter
+    stop: Stop
+    token: str
+    state: str = ""
+    exit_code: int | None = None
+    message: str = ""
+    artifacts: List[Dict[str, Any]] = field(default_factory=list)
+    survivors: List[str] = field(default_factory=list)
+    ended_processes: int = 0
+    cancel_confirmed: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.variables = JobVariables(self.job_file.job, self.secrets)
+        self.desk = ServiceDesk(self.variables, self.known, self.spool)
+        self._pipes: List[_Pipe] = []
+        self._ending: TreeEnding | None = None
+        self._worker = 0
+        self._worker_status: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.state)
+
+    @property
+    def outputs(self) -> List[Dict[str, Any]]:
+        return list(self.desk.outputs.values())
+
+    def say(self, stream: Stream, text: str) -> None:
+        """The runner's own words, masked."""
+        self.spool.text(stream, mask_text(text, self.known).rstrip("\n").encode("utf-8", "replace") + b"\n")
+
+    def flush(self) -> None:
+        self.spool.flush()
+
+    def fail(self, message: str) -> None:
+        self.state, self.message = "failed", message
+
+    def stop_before_start(self, is_late: bool, late_message: str) -> bool:
+        """Whether the job ends here, before anything of it ran."""
+        wanted = self.stop.wanted()
+        if wanted:
+            self.state, self.message = wanted
+            self.cancel_confirmed = True if self.state == "cancelled" else None
+        elif is_late:
+            self.state, self.message = "timed-out", late_message
+        return self.is_over
+
+    def run(self, lock: IsolationLock | None) -> None:
+        """Start the worker and stay with it until it, and all that had to end, is over."""
+        control, service = self._start(lock)
+        self.spool.event({"event": "started", "pid": self._worker})
+        try:
+            self._loop(control, service)
+        except Exception as error:  # noqa: BLE001  whatever went wrong here, nothing may go on unseen
+            self._end_unseen(error)
+        self._finish()
+
+    def _start(self, lock: IsolationLock | None) -> tuple[SupervisorChannel, ServiceSocket]:
+        out_read, out_write = _pipe()
+        err_read, err_write = _pipe()
+        ours, theirs = socket.socketpair()
+        desk_end, script_end = socket.socketpair()
+        self._turn_read, self._turn_write = os.pipe()
+        # A description of our own: scripts wait for their turn, the supervisor never does.
+        self._turn_look = os.open(f"/proc/self/fd/{self._turn_read}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.write(self._turn_write, b".")
+        ends = WorkerEnds(theirs, out_write, err_write, script_end.fileno(), (self._turn_read, self._turn_write))
+        not_theirs = [out_read, err_read, ours.fileno(), desk_end.fileno(), *([lock.fileno()] if lock else [])]
+        self._worker = start_worker(self.folder, self.job_file, self.variables, self.token, ends, not_theirs)
+        for descriptor in (out_write, err_write):
+            os.close(descriptor)
+        theirs.close()
+        script_end.close()
+        for stream, descriptor in ((Stream.STDOUT, out_read), (Stream.STDERR, err_read)):
+            os.set_blocking(descriptor, False)
+            lines = ServiceLines(self.token, self.desk.service_line)
+            self._pipes.append(_Pipe(descriptor, OutputStream(stream, self.known, self.spool, lines)))
+        return SupervisorChannel(ours), ServiceSocket(desk_end, self.desk)
+
+    def _loop(self, control: SupervisorChannel, service: ServiceSocket) -> None:
+        started = time.monotonic()
+        next_cpu = started + CPU_EVERY_S
+        with selectors.DefaultSelector() as selector:
+            watchable: List[_Pipe | SupervisorChannel | ServiceSocket] = [*self._pipes, control, service]
+            for watched in watchable:
+                selector.register(watched, selectors.EVENT_READ, watched)
+            while not control.is_closed or self._ending is not None:
+                self._hear(selector, control, service)
+                now = time.monotonic()
+                if self.spool.due_in_s() == 0.0:
+                    self.spool.flush()
+                if self._ending is not None:
+                    if self._ending.is_over(now):
+                        break
+                    self._reap()
+                    continue
+                if not self.is_over:
+                    self._end_if_told(now - started >= self.job_file.limits.wall_s, now)
+                if not self.is_over and now >= next_cpu:
+                    self._end_if_costly(now)
+                    next_cpu = now + CPU_EVERY_S
+
+    def _hear(self, selector: selectors.BaseSelector, control: SupervisorChannel, service: ServiceSocket) -> None:
+        due = self.spool.due_in_s()
+        tick = ENDING_TICK_S if self._ending is not None else TICK_S
+        for key, _ in selector.select(tick if due is None else min(tick, due)):
+            if isinstance(key.data, _Pipe):
+                if not self._read(key.data):
+                    selector.unregister(key.fd)
+            elif key.data is service:
+                service.exchange()
+                if service.is_closed:
+                    selector.unregister(service)
+            else:
+                self._hear_worker(control, service)
+                if control.is_closed:
+                    selector.unregister(control)
+        if service.wants_to_send:
+            service.exchange()
+
+    def _read(self, pipe: _Pipe) -> bool:
+        """One read; False once nobody can write any more."""
+        try:
+            data = os.read(pipe.descriptor, READ_BYTES)
+        except BlockingIOError:
+            return True
+        pipe.stream.feed(data)
+        return bool(data)
+
+    def _hear_worker(self, control: SupervisorChannel, service: ServiceSocket) -> None:
+        for message in control.receive():
+            # What scripts printed before the worker spoke stands before its words.
+            self._drain(service)
+            if "say" in message:
+                self.say(Stream(message["say"]), message["text"])
+            elif "event" in message:
+                self.spool.event(self._masked(message["event"]))
+            elif "output" in message:
+                self.desk.set_output(message["output"], message["value"])
+            elif "variable" in message:
+                self.variables.set(message["variable"], message["value"])
+            elif "artifact" in message:
+                self.artifacts.append(message["artifact"])
+                self.spool.event(
+                    {"event": "artifact", **{k: message["artifact"][k] for k in ("name", "size", "sha256")}}
+                )
+            elif "script_ended" in message:
+                self._script_ended(control, service)
+            elif self._ending is None:
+                self.state, self.exit_code, self.message = message["done"], message["exit_code"], message["message"]
+
+    def _script_ended(self, control: SupervisorChannel, service: ServiceSocket) -> None:
+        for pipe in self._pipes:
+            pipe.stream.finish()
+        service.forget_half()
+        with suppress(BlockingIOError):
+            os.read(self._turn_look, 64)
+        os.write(self._turn_write, b".")
+        outputs = {name: output["value"] for name, output in self.desk.outputs.items()}
+        control.answer({"outputs": outputs, "artifacts": self.desk.new_artifacts, "failure": self.desk.failure})
+        self.desk.new_artifacts.clear()
+        self.desk.failure = None
+
+    def _drain(self, service: ServiceSocket | None = None) -> None:
+        for pipe in self._pipes:
+            pipe.drain(DRAIN_BYTES)
+        if service is not None:
+            service.exchange()
+
+    def _masked(self, event: Dict[str, Any]) -> Dict[str, Any]:
+        return {k: mask_text(v, self.known) if isinstance(v, str) else v for k, v in event.items()}
+
+    def _end_if_told(self, is_late: bool, now: float) -> None:
+        wanted = self.stop.wanted()
+        if wanted is None and is_late:
+            wanted = ("timed-out", f"not done within {self.job_file.limits.wall_s} seconds")
+        if wanted is not None:
+            self._end(wanted[0], wanted[1], now)
+
+    def _end_if_costly(self, now: float) -> None:
+        self._reap()
+        used = cpu_seconds(descendants(os.getpid()))
+        if used > self.job_file.limits.cpu_s:
+            self._end("timed-out", f"used more than {self.job_file.limits.cpu_s} seconds of processor time", now)
+
+    def _end(self, state: str, message: str, now: float) -> None:
+        self.say(Stream.ERROR, f"{message}: ending all processes of the job")
+        self._ending = TreeEnding(self.job_file.job.grace_s, now)
+        self.state, self.message, self.exit_code = state, message, None
+
+    def _end_unseen(self, error: Exception) -> None:
+        """The supervisor can keep no word more (a full disk, say): end all, and say why in the outcome."""
+        ending = self._ending or TreeEnding(self.job_file.job.grace_s, time.monotonic())
+        while not ending.is_over(time.monotonic()):
+            self._reap()
+            self._drain()
+            time.sleep(ENDING_TICK_S)
+        self._ending = ending
+        sentence = str(error) if isinstance(error, (RunnerError, OSError)) else f"a fault in the runner: {error!r}"
+        self.state, self.message, self.exit_code = "failed", sentence, None
+
+    def _finish(self) -> None:
+        self._reap()
+        with suppress(SpoolFull):
+            self._drain()
+            for pipe in self._pipes:
+                pipe.stream.finish()
+            self._note_left_running()
+        if self._ending is not None:
+            self.survivors = self._ending.survivors
+            self.ended_processes = self._ending.ended_processes
+            if self.survivors:
+                self.message += f"; not ended: {', '.join(self.survivors)}"
+        if self.state == "cancelled":
+            self.cancel_confirmed = not self.survivors
+        if not self.is_over:
+            self.fail(f"the runner's worker {_how(self._worker_status)} before it could say how the job ended")
+        for pipe in self._pipes:
+            os.close(pipe.descriptor)
+
+    def _reap(self) -> None:
+        """Take leave of every child that ended; orphans of scripts are ours too."""
+        with suppress(ChildProcessError):
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            while pid:
+                if pid == self._worker:
+                    self._worker_status = status
+                pid, status = os.waitpid(-1, os.WNOHANG)
+
+    def _note_left_running(self) -> None:
+        left = [
+            process for process in descendants(os.getpid()) if not process.is_zombie and process.pid != self._worker
+        ]
+        if self._ending is None and left:
+            names = ", ".join(f"{process.pid} {process.name}" for process in left[:5])
+            self.say(Stream.VERBOSE, f"{len(left)} processes that the job started go on: {names}")
+
+
+def _pipe() -> tuple[int, int]:
+    import fcntl
+
+    reading, writing = os.pipe()
+    with suppress(OSError):
+        fcntl.fcntl(writing, 1031, PIPE_BYTES)  # F_SETPIPE_SZ, named by Python from 3.10 on
+    return reading, writing
+
+
+def _how(status: int | None) -> str:
+    if status is None:
+        return "went away"
+    if os.WIFSIGNALED(status):
+        return f"was ended by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"ended with code {os.WEXITSTATUS(status)}"
