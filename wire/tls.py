@@ -22,6 +22,9 @@ from cryptography.x509.oid import NameOID
 from wire.errors import Code, Refused
 from wire.keys import VerifyKey, thumbprint_of_digest
 
+# What others name a context by, without importing ssl themselves.
+TlsContext = ssl.SSLContext
+
 # Lifetime is governed by the trust document; this only outlives it.
 _LIFETIME = timedelta(days=3652)
 _CLOCK_SKEW = timedelta(days=1)

@@ -1,6 +1,5 @@
 """AmqpConnection: the contract of wire/connection.py over RabbitMQ."""
 
-import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from wire.amqp.consumer import Consumer
 from wire.amqp.link import BLOCKED, CONNECTED, REFUSED, Address, Link
 from wire.amqp.publisher import Publisher
 from wire.connection import Outgoing, Subscription
+from wire.tls import TlsContext
 from wire.topology import Topology
 
 
@@ -32,7 +32,7 @@ class AmqpConnection:
         url: str,
         *,
         name: str,
-        tls: ssl.SSLContext | None = None,
+        tls: TlsContext | None = None,
         heartbeat_s: int = 30,
         declare: Topology | None = None,
         publish_timeout_s: float = 30.0,

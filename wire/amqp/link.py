@@ -7,7 +7,6 @@ so heartbeats never starve. The user of a link says what happens when a connecti
 import contextlib
 import logging
 import random
-import ssl
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -19,8 +18,8 @@ import pika
 from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.exceptions import ConnectionClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
 
-from wire import tls as pinned_tls
 from wire.errors import BrokerRefused, ConnectionLost, WireError
+from wire.tls import TlsContext, public_client_context
 
 logger = logging.getLogger(__name__)
 # It logs stack traces for ordinary disconnects; what matters of them is logged here.
@@ -89,7 +88,7 @@ class Link:
     """Owns the thread, the present loop and the present connection."""
 
     def __init__(
-        self, address: Address, user: LinkUser, *, name: str, tls: ssl.SSLContext | None, heartbeat_s: int
+        self, address: Address, user: LinkUser, *, name: str, tls: TlsContext | None, heartbeat_s: int
     ) -> None:
         self.address = address
         self._user = user
@@ -236,8 +235,8 @@ def backoff_s(failures: int) -> float:
     return random.uniform(0, min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** min(failures, 10)))  # noqa: S311  no secret
 
 
-def _parameters(address: Address, name: str, tls: ssl.SSLContext | None, heartbeat_s: int) -> pika.ConnectionParameters:
-    context = tls or (pinned_tls.public_client_context() if address.encrypted else None)
+def _parameters(address: Address, name: str, tls: TlsContext | None, heartbeat_s: int) -> pika.ConnectionParameters:
+    context = tls or (public_client_context() if address.encrypted else None)
     return pika.ConnectionParameters(
         host=address.host,
         port=address.port,
