@@ -103,7 +103,7 @@ class MasterKey:
 
     def recovery_string(self) -> str:
         """The key as groups of letters and digits to write down; typing errors die at its checksum."""
-        letters = base64.b32encode(self.key + _checksum(self.key)).decode("ascii").rstrip("=").lower()
+        letters = _letters(self.key + _checksum(self.key))
         return "-".join([_RECOVERY_MARK, *(letters[at : at + 4] for at in range(0, len(letters), 4))])
 
 
@@ -263,9 +263,14 @@ def _parse(text: str, where: str) -> bytes:
     except (binascii.Error, ValueError):
         content = b""
     key, checksum = content[:KEY_SIZE], content[KEY_SIZE:]
-    if mark or len(key) != KEY_SIZE or checksum != _checksum(key):
+    # Spare bits of the last letter are a second spelling, and so a typing error.
+    if mark or len(key) != KEY_SIZE or checksum != _checksum(key) or _letters(content) != letters:
         raise KeyringDamaged(f"{where}: expected 64 hex characters or a recovery string without typing errors")
     return key
+
+
+def _letters(content: bytes) -> str:
+    return base64.b32encode(content).decode("ascii").rstrip("=").lower()
 
 
 def _checksum(key: bytes) -> bytes:
