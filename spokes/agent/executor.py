@@ -1,0 +1,302 @@
+"""Carries out accepted jobs on a machine: fetch, lay out the folder, start the supervisor, follow it, report its end.
+
+accepted        cancel or expiry here means that nothing ever runs
+fetch  ->  job folder  ->  starting  ->  supervisor  ->  running  ->  outcome  ->  reported
+from here on the run goes on without us, and is found again by its folder
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from config.limits import SpokeLimits
+from spokes.agent.artifacts import ArtifactCourier
+from spokes.agent.errors import CannotStart, GatewayUnreachable, JournalFailed, SpoolDamaged
+from spokes.agent.job_folder import CANCEL, JOB, OUTCOME, WORK, folder_of, job_file
+from spokes.agent.journal import Entry, Journal, State
+from spokes.agent.machine import JobRun, Machine, Watch
+from spokes.agent.package_cache import PackageCache
+from spokes.agent.reporter import Reporter
+from spokes.agent.results import blanked, from_journal, outcome_result, plain_result, spool_bytes, unknown_result
+from spokes.agent.runners import Runners
+from spokes.agent.shipping import LogShipper
+from spokes.agent.stopping import Stopping
+from spokes.agent.uplink import Uplink
+from wire.errors import Refused
+from wire.messages import Command, EndState, PackageRole, Result
+
+logger = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an executor works with beside its machine."""
+
+    journal: Journal
+    packages: PackageCache
+    runners: Runners
+    artifacts: ArtifactCourier
+    limits: SpokeLimits
+
+
+class JobExecutor:
+    """Told what to do by the service; works on threads of its own, one a job."""
+
+    def __init__(self, machine: Machine, parts: Parts) -> None:
+        self._machine = machine
+        self._parts = parts
+        self._journal = parts.journal
+        self._stopping = Stopping()
+        self._slots = ThreadPoolExecutor(parts.limits.jobs_at_once, thread_name_prefix="job")
+        self._lock = threading.Lock()
+        self._active: dict[str, str] = {}
+        self._blanked: dict[str, bytes] = {}
+
+    def begin(self, uplink: Uplink, *, reported: Callable[[str], None]) -> None:
+        """Take up what an earlier daemon left: runs that go on, ends that were not reported."""
+        self._uplink = uplink
+        self._told = reported
+        self._reporter = Reporter(self._journal, uplink, self._stopping, reported=self._clean_up)
+        self._parts.runners.check_installed()
+        for entry in reversed(self._journal.unreported()):
+            if entry.state is State.ACCEPTED:
+                continue
+            if entry.state.ended and not _has_run(entry):
+                self._reporter.again(entry.cid)
+            else:
+                # A run that goes on does not wait for a slot: it has one.
+                self._start_thread(entry)
+        self._reporter.start()
+
+    def submit(self, entry: Entry, command: Command) -> None:
+        """Carry out a job that has just been journaled."""
+        self._note(entry.cid, entry.runner)
+        self._slots.submit(self._safely, entry, lambda: self._carry_out(entry, command))
+
+    def cancel(self, entry: Entry, reason: str) -> None:
+        """A job whose cancel stands in the journal: end the run, or make sure that there is none."""
+        if entry.state is State.CANCELLED:
+            if not entry.result:
+                self._reporter.never_started(entry.cid, self._ended(EndState.CANCELLED, reason))
+            else:
+                self._reporter.again(entry.cid)
+        elif entry.state.ended:
+            self._reporter.again(entry.cid)
+        else:
+            self._machine.put(folder_of(entry.cid), [(CANCEL, json.dumps({"reason": reason}).encode())], durable=False)
+
+    def finish_at_once(self, entry: Entry, result: Result) -> None:
+        """For a command that is done without a run."""
+        self._reporter.ended(entry, result)
+        self._reporter.log_done(entry.cid)
+
+    def answer(self, entry: Entry) -> None:
+        """Say once more how a job ended."""
+        if entry.state.ended:
+            self._reporter.again(entry.cid)
+
+    def runners_in_use(self) -> set[str]:
+        with self._lock:
+            return set(self._active.values())
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        with self._lock:
+            return tuple(self._active)
+
+    def stop(self) -> None:
+        """Leave; jobs go on."""
+        self._stopping.set()
+        self._slots.shutdown(wait=False, cancel_futures=True)
+        self._reporter.stop()
+
+    def _start_thread(self, entry: Entry) -> None:
+        self._note(entry.cid, entry.runner)
+        threading.Thread(
+            target=self._safely,
+            args=(entry, lambda: self._take_up(entry)),
+            name=f"job {entry.cid[:8]}",
+            daemon=True,
+        ).start()
+
+    def _safely(self, entry: Entry, work: Callable[[], None]) -> None:
+        try:
+            if not self._stopping.is_set():
+                work()
+        except JournalFailed:
+            logger.exception("job left as it is", extra={"job": entry.cid})
+        except Exception:
+            logger.exception("job could not be carried out", extra={"job": entry.cid})
+            self._give_up(entry)
+        finally:
+            with self._lock:
+                self._active.pop(entry.cid, None)
+
+    def _give_up(self, entry: Entry) -> None:
+        """After a fault of our own: honest about what may have run."""
+        now = self._journal.entry(entry.cid)
+        if now is not None and not now.state.ended and not self._stopping.is_set():
+            started = now.state is not State.ACCEPTED
+            state = EndState.UNKNOWN if started else EndState.FAILED
+            self._reporter.never_started(entry.cid, self._ended(state, "the spoke failed; its log says why"))
+
+    def _carry_out(self, entry: Entry, command: Command) -> None:
+        try:
+            job = self._prepare(entry, command)
+        except (Refused, GatewayUnreachable) as error:
+            logger.warning("job not started", extra={"job": entry.cid, "why": str(error)})
+            self._reporter.never_started(entry.cid, self._ended(EndState.REFUSED, str(error)))
+            return
+        if job is None or self._is_over(entry) or not self._journal.mark_starting(entry.cid):
+            return
+        try:
+            watch = self._machine.run(job)
+        except CannotStart as error:
+            self.finish_at_once(entry, self._ended(EndState.FAILED, f"the job could not be started: {error}"))
+            return
+        self._journal.mark_running(entry.cid)
+        logger.info("job started", extra={"job": entry.cid})
+        self._follow(entry, watch)
+
+    def _prepare(self, entry: Entry, command: Command) -> JobRun | None:
+        """Everything up to the start; None if it is not to be started any more."""
+        if not self._wait_until(entry, command.not_before):
+            return None
+        capability = command.capability
+        refs = {role: [ref for ref in command.packages if ref.role is role] for role in PackageRole}
+        runner = self._parts.runners.ensure(
+            refs[PackageRole.RUNNER][0], self._uplink.trust, self._uplink.now(), capability
+        )
+        paths = {ref.manifest_id: self._parts.packages.fetch(ref, capability) for ref in refs[PackageRole.PACKAGE]}
+        file = job_file(
+            entry.cid,
+            command.job,
+            packages=paths,
+            home=self._machine.home,
+            limits=command.limits,
+            run_as=command.run_as,
+        )
+        # Not durable: after a power cut it is laid out again, or the run is unknown.
+        self._machine.put(folder_of(entry.cid), [file], durable=False)
+        line = json.dumps({"secrets": command.secrets, "go": True}).encode() + b"\n"
+        return JobRun(entry.cid, runner, line)
+
+    def _wait_until(self, entry: Entry, not_before: int) -> bool:
+        while not self._is_over(entry):
+            wait_s = not_before - self._uplink.now()
+            if wait_s <= 0:
+                return True
+            if self._stopping.wait(min(wait_s, _LOOK_S)):
+                return False
+        return False
+
+    def _is_over(self, entry: Entry) -> bool:
+        """Nothing starts past its expiry, whatever it waited for; nor after a cancel, which the mark settles."""
+        if self._uplink.now() < entry.exp:
+            return False
+        self._reporter.never_started(entry.cid, self._ended(EndState.EXPIRED, "ENV_EXPIRED: not started in time"))
+        return True
+
+    def _take_up(self, entry: Entry) -> None:
+        """A run that an earlier daemon started: its folder says how far it is."""
+        watch = self._machine.run(JobRun(entry.cid, entry.runner, None))
+        logger.info("job taken up again", extra={"job": entry.cid})
+        self._journal.mark_running(entry.cid)
+        self._follow(entry, watch)
+
+    def _follow(self, entry: Entry, watch: Watch) -> None:
+        shipper = LogShipper(self._uplink, watch, entry.cid, self._parts.limits, self._stopping)
+        try:
+            result = self._ship_to_the_end(entry, watch, shipper)
+            if result is None:
+                return
+            self._reporter.ended(self._journal.entry(entry.cid) or entry, result)
+            if self._ship_the_rest(watch, shipper):
+                self._reporter.log_done(entry.cid)
+        finally:
+            watch.close()
+
+    def _ship_to_the_end(self, entry: Entry, watch: Watch, shipper: LogShipper) -> Result | None:
+        """None if the daemon leaves before."""
+        while not self._stopping.is_set():
+            try:
+                seen = watch.read(shipper.frame_bytes, _LOOK_S if shipper.idle else 0.05)
+            except SpoolDamaged as error:
+                return unknown_result(watch.position, str(error), at_ms=self._now_ms())
+            if seen.data:
+                shipper.ship(seen)
+            else:
+                shipper.settle()
+            if seen.lost:
+                return self._result_of_lost(entry, watch)
+            if seen.outcome is not None and (not seen.data or watch.position.offset >= spool_bytes(seen.outcome)):
+                return self._result_of(entry, seen.outcome, watch)
+        return None
+
+    def _result_of_lost(self, entry: Entry, watch: Watch) -> Result:
+        if entry.result:
+            return from_journal(entry.result)
+        logger.warning("job lost", extra={"job": entry.cid})
+        known = f"its supervisor ended without a word after {watch.position.records} records of output"
+        return unknown_result(watch.position, known, at_ms=self._now_ms())
+
+    def _result_of(self, entry: Entry, outcome: bytes, watch: Watch) -> Result:
+        try:
+            artifacts = self._parts.artifacts.bring(entry.cid, entry.capability, outcome, self._stopping)
+            result = outcome_result(outcome, artifacts)
+        except ValueError as error:
+            return unknown_result(watch.position, str(error), at_ms=self._now_ms())
+        if any(one.secret for one in result.outputs):
+            with self._lock:
+                self._blanked[entry.cid] = blanked(outcome)
+        return result
+
+    def _ship_the_rest(self, watch: Watch, shipper: LogShipper) -> bool:
+        """The result is on its way; what the broker has not confirmed of the log is sent until it has."""
+        while not self._stopping.is_set():
+            shipper.settle(most=0)
+            try:
+                seen = watch.read(shipper.frame_bytes, 0)
+            except SpoolDamaged:
+                return True
+            if seen.data:
+                shipper.ship(seen)
+            elif shipper.idle:
+                shipper.remember()
+                return True
+        shipper.remember()
+        return False
+
+    def _clean_up(self, entry: Entry) -> None:
+        """The hub has the end: what only the run needed goes, the spool stays some days in case it is asked for."""
+        folder = folder_of(entry.cid)
+        with self._lock:
+            kept = self._blanked.pop(entry.cid, None)
+        if kept is not None:
+            self._machine.put(folder, [(OUTCOME, kept)], durable=False)
+        self._machine.remove([f"{folder}/{WORK}", f"{folder}/{JOB}", f"{folder}/{CANCEL}"])
+        self._told(entry.cid)
+
+    def _ended(self, state: EndState, message: str) -> Result:
+        return plain_result(state, message, at_ms=self._now_ms())
+
+    def _now_ms(self) -> int:
+        try:
+            return self._uplink.now() * 1000
+        except Refused:
+            return int(time.time() * 1000)
+
+    def _note(self, cid: str, runner: str) -> None:
+        with self._lock:
+            self._active[cid] = runner
+
+
+def _has_run(entry: Entry) -> bool:
+    """Its folder may hold more than its row: values that are secret, and log that the hub does not have yet."""
+    return entry.state is State.FINISHED and bool(entry.result) and from_journal(entry.result).started_at > 0

@@ -1,0 +1,164 @@
+"""Who this spoke is: its keys and what the hub answered to its enrolment, readable by nobody else."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spokes.agent.errors import HomeUnsafe, NotEnrolled
+from spokes.agent.home import SpokeHome
+from spokes.agent.private_files import read_private, write_private
+from wire import schema
+from wire.errors import Refused
+from wire.keys import BoxKey, SigningKey, parse_thumbprint, thumbprint, thumbprint_of_digest
+from wire.messages import BrokerAccess, Enrolled
+from wire.secret import Secret
+
+_SIGN, _BOX, _SPOKE, _ROOT = "sign.key", "box.key", "spoke.json", "root"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    signing: SigningKey
+    box: BoxKey
+
+    @classmethod
+    def generate(cls) -> "Keys":
+        return cls(SigningKey.generate(), BoxKey.generate())
+
+    @property
+    def thumbprint(self) -> str:
+        return thumbprint(self.signing.verify_key.pk)
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What an enrolled spoke knows beside its keys; `root` is the SHA-256 of the root key that it believes."""
+
+    spoke_id: str
+    hub_id: str
+    name: str
+    root: bytes
+    gateway: str
+    broker_url: str
+    broker_user: str
+    broker_password: Secret = field(repr=False)
+    broker_vhost: str = "manyarm"
+    broker_spki: str = ""
+    kind: str = "polling"
+
+    @classmethod
+    def of(cls, answer: Enrolled, *, name: str, root: bytes, kind: str) -> "Enrolment":
+        broker = answer.broker
+        return cls(
+            spoke_id=answer.spoke_id,
+            hub_id=answer.hub_id,
+            name=name,
+            root=root,
+            gateway=answer.gateway,
+            broker_url=broker.url,
+            broker_user=broker.user,
+            broker_password=Secret(broker.password),
+            broker_vhost=broker.vhost,
+            broker_spki=broker.spki,
+            kind=kind,
+        )
+
+
+class IdentityStore:
+    """Reads and writes the folder `identity`."""
+
+    def __init__(self, home: SpokeHome) -> None:
+        self._folder = home.identity
+
+    def keys(self) -> Keys:
+        """Raises NotEnrolled where there are none yet, HomeUnsafe where others could have read them."""
+        try:
+            seed, secret = read_private(self._folder / _SIGN), read_private(self._folder / _BOX)
+        except FileNotFoundError as error:
+            raise NotEnrolled(
+                f"{self._folder} has no keys yet; run: manyarm-spoke enrol JOIN-CODE --name NAME"
+            ) from error
+        if len(seed) != 32 or len(secret) != 32:
+            raise HomeUnsafe(f"a key file in {self._folder} is damaged; restore it, or enrol anew in an empty home")
+        return Keys(SigningKey.from_seed(seed), BoxKey.from_bytes(secret))
+
+    def save_keys(self, keys: Keys) -> None:
+        write_private(self._folder / _SIGN, keys.signing.seed)
+        write_private(self._folder / _BOX, keys.box.secret)
+
+    def enrolment(self) -> Enrolment:
+        """Raises NotEnrolled."""
+        path = self._folder / _SPOKE
+        try:
+            found = json.loads(read_private(path))
+            broker = schema.read(BrokerAccess, found["broker"])
+            return Enrolment(
+                spoke_id=found["spoke_id"],
+                hub_id=found["hub_id"],
+                name=found["name"],
+                root=bytes.fromhex(found["root"]),
+                gateway=found["gateway"],
+                broker_url=broker.url,
+                broker_user=broker.user,
+                broker_password=Secret(broker.password),
+                broker_vhost=broker.vhost,
+                broker_spki=broker.spki,
+                kind=found["kind"],
+            )
+        except FileNotFoundError as error:
+            raise NotEnrolled("this spoke is not enrolled; run: manyarm-spoke enrol JOIN-CODE --name NAME") from error
+        except (ValueError, KeyError, TypeError, Refused) as error:
+            raise HomeUnsafe(f"{path} is damaged; restore it, or enrol anew in an empty home") from error
+
+    def save_enrolment(self, enrolment: Enrolment) -> None:
+        content: dict[str, Any] = {
+            "spoke_id": enrolment.spoke_id,
+            "hub_id": enrolment.hub_id,
+            "name": enrolment.name,
+            "root": enrolment.root.hex(),
+            "gateway": enrolment.gateway,
+            "kind": enrolment.kind,
+            "broker": {
+                "url": enrolment.broker_url,
+                "user": enrolment.broker_user,
+                "password": enrolment.broker_password.reveal(),
+                "vhost": enrolment.broker_vhost,
+                "spki": enrolment.broker_spki,
+            },
+        }
+        write_private(self._folder / _SPOKE, json.dumps(content, indent=2).encode())
+
+    def required_root(self) -> bytes | None:
+        """The root key that the owner of this machine named with `manyarm-spoke trust`, if one was named."""
+        try:
+            text = read_private(self._folder / _ROOT).decode("ascii", "replace").strip()
+        except FileNotFoundError:
+            return None
+        return parse_thumbprint(text)
+
+    def require_root(self, root: bytes) -> None:
+        write_private(self._folder / _ROOT, thumbprint_of_digest(root).encode() + b"\n")
+
+    def remember(self, name: str, content: dict[str, Any]) -> None:
+        """Keep something small and private beside the keys."""
+        write_private(self._path(name), json.dumps(content).encode())
+
+    def recall(self, name: str) -> dict[str, Any] | None:
+        try:
+            found = json.loads(read_private(self._path(name)))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise HomeUnsafe(f"{self._path(name)} is damaged; remove it") from error
+        return found if isinstance(found, dict) else None
+
+    def forget(self, name: str) -> None:
+        self._path(name).unlink(missing_ok=True)
+
+    def forget_keys(self) -> None:
+        for name in (_SIGN, _BOX):
+            (self._folder / name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.json"

@@ -1,0 +1,29 @@
+"""What this machine says it is: display text for the hub, never a reason for anything."""
+
+import platform
+import socket
+from importlib import metadata
+
+from wire.messages import Platform
+
+
+def this_platform() -> Platform:
+    return Platform(
+        system=_shown(platform.system(), 64),
+        machine=_shown(platform.machine(), 64),
+        release=_shown(platform.release(), 128),
+        python=_shown(platform.python_version(), 64),
+        hostname=_shown(socket.gethostname(), 255),
+    )
+
+
+def software() -> str:
+    """Name and version of this program."""
+    try:
+        return f"manyarm-spoke {metadata.version('manyarm')}"
+    except metadata.PackageNotFoundError:
+        return "manyarm-spoke (checkout)"
+
+
+def _shown(text: str, most: int) -> str:
+    return "".join(character for character in text if character.isprintable())[:most]

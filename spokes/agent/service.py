@@ -1,0 +1,291 @@
+"""The loop of a spoke: take what the mailbox brings, verify it, journal it, acknowledge it, hand it on.
+
+    command -> journal (fsync) -> ack to the hub, done to the broker -> executor
+    cancel  -> journal -> executor
+    welcome -> the session is open; anything else -> a signed reject if it was authentic, else quarantine
+
+A command that was seen before is answered from the journal and never runs again.
+"""
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from spokes.agent.errors import JournalFailed
+from spokes.agent.executor import JobExecutor
+from spokes.agent.journal import Arrival, Entry, Journal, State, Verdict
+from spokes.agent.mailbox import Mailbox
+from spokes.agent.presence import Presence
+from spokes.agent.quarantine import Quarantine
+from spokes.agent.results import plain_result
+from spokes.agent.stopping import Stopping
+from spokes.agent.trust_keeper import TrustKeeper
+from spokes.agent.uplink import Uplink
+from wire import canonical, schema
+from wire.connection import Delivery
+from wire.envelope import MessageType, peek, verify
+from wire.errors import Code, Refused
+from wire.exchange import open_body
+from wire.keys import BoxKey
+from wire.messages import Ack, AckState, Cancel, Command, EndState, Op, PackageRole, Reject
+from wire.session import Received
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 64
+_TAKE_WAIT_S = 0.5
+_DETAIL_MAX = 300
+# What says that the sender was not who signs for the hub: answered with silence.
+_NOT_FOR_US = frozenset({Code.ENV_AUD, Code.ENV_ISS})
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a service keeps beside mailbox and executor."""
+
+    uplink: Uplink
+    journal: Journal
+    presence: Presence
+    trust: TrustKeeper
+    quarantine: Quarantine
+    boxes: tuple[BoxKey, ...]
+    ops: frozenset[Op]
+    each_second: Callable[[], None]
+
+
+class SpokeService:
+    """Runs in the thread that calls `run`; `stop` may come from any other, or from a signal."""
+
+    def __init__(self, mailbox: Mailbox, executor: JobExecutor, post: Post) -> None:
+        self._mailbox = mailbox
+        self._executor = executor
+        self._post = post
+        self._uplink = post.uplink
+        self._stopping = Stopping()
+        self._resumed = False
+
+    def run(self) -> None:
+        """Serve until stopped; runs that are under way outlive this."""
+        self._executor.begin(self._uplink, reported=lambda cid: logger.info("job reported", extra={"job": cid}))
+        self._post.presence.start()
+        looked_at = 0.0
+        while not self._stopping.is_set():
+            deliveries = self._mailbox.take(_BATCH, _TAKE_WAIT_S)
+            if deliveries:
+                self._take(deliveries)
+            if time.monotonic() - looked_at >= 1.0:
+                looked_at = time.monotonic()
+                self._post.each_second()
+        self._post.presence.stop()
+        self._executor.stop()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _take(self, deliveries: Sequence[Delivery]) -> None:
+        """Commands that came together are journaled in one commit; only then does the broker forget them."""
+        try:
+            commands: list[tuple[Received, bytes]] = []
+            for delivery in deliveries:
+                self._sort(delivery, commands)
+            self._accept(commands)
+        except JournalFailed as error:
+            logger.error("journal not written, so nothing is acknowledged", extra={"why": str(error)})  # noqa: TRY400  The sentence says all.
+            self._mailbox.give_back(deliveries)
+            self._stopping.wait(1.0)
+            return
+        self._mailbox.done(deliveries)
+
+    def _sort(self, delivery: Delivery, commands: list[tuple[Received, bytes]]) -> None:
+        frame = delivery.body
+        try:
+            if delivery.suspicious:
+                raise Refused(Code.ENV_HEADER, "the message carries headers that go round permissions")
+            if peek(frame)[0] is MessageType.WELCOME:
+                self._welcome(frame)
+                return
+            received = self._uplink.receive(frame)
+            if isinstance(received.body, Cancel):
+                # In order: a command that came before its cancel is journaled before it.
+                self._accept(commands)
+                self._cancel(received, received.body)
+            else:
+                commands.append((self._allowed(received), frame))
+        except Refused as refusal:
+            self._refuse(frame, refusal)
+        except JournalFailed:
+            raise
+        except Exception as error:
+            logger.exception("message not understood")
+            self._post.quarantine.keep(frame, "FAULT", type(error).__name__)
+
+    def _welcome(self, frame: bytes) -> None:
+        try:
+            welcome = self._uplink.welcome(frame)
+        except Refused as refusal:
+            if refusal.code is not Code.ENV_SESSION:
+                raise
+            # A hub that was away answers every hello that waited for it; only the newest one counts.
+            logger.info("late welcome dropped", extra={"why": refusal.detail})
+            return
+        self._post.presence.welcomed(welcome)
+        self._post.trust.remember_box(bytes.fromhex(welcome.box))
+        logger.info("welcomed", extra={"session": self._uplink.nonce, "trust": welcome.trust_version})
+        if self._uplink.clock_skew:
+            logger.warning("CLOCK_SKEW", extra={"seconds": self._uplink.clock_skew_s})
+        if self._uplink.trust_behind:
+            self._post.trust.catch_up_soon(self._uplink)
+        if not self._resumed:
+            self._resumed = True
+            self._resume()
+
+    def _allowed(self, received: Received) -> Received:
+        """What this kind of spoke takes at all, and what the owner of the machine allows."""
+        command = received.body
+        assert isinstance(command, Command)
+        if command.op not in self._post.ops:
+            raise _named(Refused(Code.ENV_OP, f"this kind of spoke does not do {command.op}", field="op"), received)
+        if command.run_as:
+            refusal = Refused(Code.ENV_POLICY, "jobs here run as the spoke's own user only", field="run_as")
+            raise _named(refusal, received)
+        runners = sum(ref.role is PackageRole.RUNNER for ref in command.packages)
+        if runners != (command.op is Op.RUN_JOB):
+            raise _named(Refused(Code.ENV_OP, f"{command.op} with {runners} runners", field="packages"), received)
+        return received
+
+    def _accept(self, commands: list[tuple[Received, bytes]]) -> None:
+        """Journal, then acknowledge, then hand on; empties the list."""
+        if not commands:
+            return
+        taken, commands[:] = list(commands), []
+        now = self._uplink.now()
+        answers = self._post.journal.accept([_arrival(received, frame, now) for received, frame in taken])
+        for (received, _), (verdict, entry) in zip(taken, answers, strict=True):
+            if verdict is Verdict.NEW:
+                self._acknowledge(received, AckState.ACCEPTED)
+                self._carry_out(entry, received.body)
+            elif verdict is Verdict.KNOWN:
+                self._answer(received, entry)
+            else:
+                logger.error("ENV_REPLAY: another job under a known id", extra={"job": entry.cid})
+                self._reject(received.header.mid, Code.ENV_REPLAY, "another job is known under this id")
+
+    def _carry_out(self, entry: Entry, command: Any) -> None:
+        assert isinstance(command, Command)
+        if command.op is Op.RUN_JOB:
+            self._executor.submit(entry, command)
+        elif command.op is Op.UPDATE_TRUST:
+            # Whoever withholds the documents must not hold up the work.
+            threading.Thread(target=self._update_trust, args=(entry,), name="trust", daemon=True).start()
+        else:
+            self._finish(entry, EndState.SUCCEEDED)
+
+    def _update_trust(self, entry: Entry) -> None:
+        failure = self._post.trust.catch_up(self._uplink)
+        self._finish(entry, EndState.FAILED if failure else EndState.SUCCEEDED, failure)
+
+    def _finish(self, entry: Entry, state: EndState, message: str = "") -> None:
+        self._executor.finish_at_once(entry, plain_result(state, message, at_ms=self._uplink.now() * 1000))
+
+    def _answer(self, received: Received, entry: Entry) -> None:
+        self._acknowledge(received, AckState.RUNNING if entry.state is State.RUNNING else AckState.KNOWN)
+        if entry.state is State.CANCELLED:
+            self._executor.cancel(entry, "cancelled before it came")
+        else:
+            self._executor.answer(entry)
+
+    def _cancel(self, received: Received, cancel: Cancel) -> None:
+        entry = self._post.journal.cancel(_cancel_arrival(received, self._uplink.now()))
+        logger.info("cancel accepted", extra={"job": cancel.cid, "state": entry.state})
+        self._executor.cancel(entry, cancel.reason)
+
+    def _resume(self) -> None:
+        """What was accepted and not started before a restart is started once, or has expired."""
+        for entry in reversed(self._post.journal.unreported()):
+            frame = self._post.journal.frame(entry.cid) if entry.state is State.ACCEPTED else None
+            if frame is None:
+                continue
+            try:
+                self._carry_out(entry, self._opened(frame))
+            except Refused as refusal:
+                logger.warning(
+                    "an accepted job cannot be opened any more", extra={"job": entry.cid, "why": str(refusal)}
+                )
+                self._finish(entry, EndState.REFUSED, str(refusal))
+
+    def _opened(self, frame: bytes) -> Any:
+        """A frame from our own journal: accepted in its session, sealed as it came."""
+        verified = verify(frame, self._uplink.trust.directory(), self._uplink.now())
+        return open_body(verified, self._post.boxes).body
+
+    def _acknowledge(self, received: Received, state: AckState) -> None:
+        header = received.header
+        self._uplink.send(Ack(state, ""), cid=header.cid, re=header.mid, rh=received.frame_sha256)
+
+    def _refuse(self, frame: bytes, refusal: Refused) -> None:
+        """The unauthentic gets silence; who has a right to an answer gets a signed one."""
+        self._post.quarantine.refused(frame, refusal)
+        if not refusal.mid or refusal.code in _NOT_FOR_US:
+            return
+        self._reject(refusal.mid, refusal.code, refusal.detail)
+        if refusal.code is Code.ENV_SEQ:
+            self._post.presence.ask_anew()
+        if refusal.code is Code.TRUST_EXPIRED:
+            self._post.trust.catch_up_soon(self._uplink)
+
+    def _reject(self, mid: str, code: Code, detail: str) -> None:
+        if self._uplink.live:
+            self._uplink.send(Reject(mid, str(code), detail[:_DETAIL_MAX]))
+
+
+def _named(refusal: Refused, received: Received) -> Refused:
+    refusal.mid, refusal.cid = received.header.mid, received.header.cid
+    return refusal
+
+
+def _arrival(received: Received, frame: bytes, now: int) -> Arrival:
+    command = received.body
+    assert isinstance(command, Command)
+    runner = next((ref.sha256 for ref in command.packages if ref.role is PackageRole.RUNNER), "")
+    row = _row(received, str(command.op), _job_sha256(command), now)
+    return replace(row, runner=runner, capability=command.capability, frame=frame)
+
+
+def _cancel_arrival(received: Received, now: int) -> Arrival:
+    return _row(received, "cancel", "", now)
+
+
+def _row(received: Received, op: str, job_sha256: str, now: int) -> Arrival:
+    header = received.header
+    return Arrival(
+        cid=header.cid,
+        mid=header.mid,
+        ses=header.ses,
+        seq=header.seq,
+        op=op,
+        job_sha256=job_sha256,
+        frame_sha256=received.frame_sha256,
+        exp=header.exp,
+        runner="",
+        capability="",
+        frame=b"",
+        at=now,
+    )
+
+
+def _job_sha256(command: Command) -> str:
+    """What makes it the same job when it is issued again: all but what a new issue may renew, and secret values."""
+    content: canonical.JsonObject = {
+        "op": str(command.op),
+        "job": command.job,
+        "packages": [[str(ref.role), ref.manifest_id, ref.sha256] for ref in command.packages],
+        "secret_names": [str(name) for name in sorted(command.secrets)],
+        "limits": schema.write(command.limits),
+        "run_as": command.run_as,
+        "not_before": command.not_before,
+    }
+    return hashlib.sha256(canonical.encode(content)).hexdigest()
