@@ -185,8 +185,8 @@ def _table_reader(read_member: Reader, rule: Many) -> Reader:
             raise _wrong(path, "an object")
         if len(value) > rule.most:
             raise _wrong(path, f"at most {rule.most} members")
-        if any(len(name) > rule.name_most for name in value):
-            raise _wrong(path, f"names of at most {rule.name_most} characters")
+        if any(type(name) is not str or len(name) > rule.name_most for name in value):
+            raise _wrong(path, f"names that are texts of at most {rule.name_most} characters")
         return {name: read_member(member, f"{path}.{field_name(name)}") for name, member in value.items()}
 
     return read_table
