@@ -8,8 +8,9 @@ Frames are sealed outside the transaction and noted in it (hash, number) before 
 One thread; it is woken by each commit that put something in, so nothing waits for a clock.
 """
 
+import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Condition, Event
@@ -18,7 +19,8 @@ from typing import Any
 from hub.orchestrator.events import Event as TaskEvent
 from hub.orchestrator.events import JobEnded
 from hub.orchestrator.parts import EngineParts
-from hub.orchestrator.sealing import Sealer, Session, Unsendable
+from hub.orchestrator.sealing import Sealer, Session
+from hub.orchestrator.secret_values import Unsendable
 from hub.orchestrator.steering import Steering
 from hub.states import JobState, OutboxKind, OutboxState
 from hub.storage.database import connection, is_postgres, write_tx
@@ -61,17 +63,19 @@ class _Made:
 class Publisher:
     """The thread that empties the outbox."""
 
-    def __init__(self, parts: EngineParts, sealer: Sealer, steering: Steering) -> None:
+    def __init__(
+        self, parts: EngineParts, sealer: Sealer, steering: Steering, stopped: Callable[[], str] = str
+    ) -> None:
+        """`stopped` says why no command may be issued at present; "" where they may."""
         self._parts = parts
+        self._stopped = stopped
         self._sealer = sealer
         self._steering = steering
         self._changed = Condition()
         self._woken = False
-        self._failed: list[tuple[int, str, Exception]] = []
+        self._failed: list[tuple[int, str, BaseException]] = []
         self._not_before: dict[int, tuple[int, int]] = {}
         self._swept_ms = 0
-        self.stopped_reason = ""
-        """Why no command is issued at present, in words; "" where they are."""
 
     def wake(self) -> None:
         """There may be something to send; called after commits, from any thread."""
@@ -154,7 +158,7 @@ class Publisher:
         """What may go now: welcomes, then cancels, then commands in the order in which they were asked for."""
         limit = self._parts.limits.batch
         due = self._due_welcomes(limit)
-        kinds = [OutboxKind.CANCEL] if self.stopped_reason else [OutboxKind.CANCEL, OutboxKind.COMMAND]
+        kinds = [OutboxKind.CANCEL] if self._stopped() else [OutboxKind.CANCEL, OutboxKind.COMMAND]
         for kind in kinds:
             if len(due) < limit:
                 due += self._due_of(kind, limit - len(due))
@@ -162,7 +166,9 @@ class Publisher:
 
     def _due_welcomes(self, limit: int) -> list[_Due]:
         rows: Any = (
-            Outbox.select(Outbox.id, Outbox.spoke, SpokeSession.id, SpokeSession.nonce, SpokeSession.hub_nonce)
+            Outbox.select(
+                Outbox.id, Outbox.spoke, Outbox.body, SpokeSession.id, SpokeSession.nonce, SpokeSession.hub_nonce
+            )
             .join(SpokeSession, on=(SpokeSession.id == Outbox.cid))
             .where(Outbox.kind == OutboxKind.WELCOME, Outbox.state == OutboxState.WAITING)
             .order_by(Outbox.id)
@@ -170,8 +176,8 @@ class Publisher:
             .tuples()
         )
         return [
-            _Due(row, OutboxKind.WELCOME, "", "", "", 0, session_row, Session(spoke, nonce, hub_nonce), 0)
-            for row, spoke, session_row, nonce, hub_nonce in rows
+            _Due(row, OutboxKind.WELCOME, "", "", "", 0, session_row, Session(spoke, nonce, hub_nonce, _box(body)), 0)
+            for row, spoke, body, session_row, nonce, hub_nonce in rows
         ]
 
     def _due_of(self, kind: OutboxKind, limit: int) -> list[_Due]:
@@ -302,9 +308,7 @@ class Publisher:
         if error is None or due.kind is OutboxKind.WELCOME:
             return
         with self._changed:
-            self._failed.append(
-                (due.row, due.session.spoke, error if isinstance(error, Exception) else Exception(error))
-            )
+            self._failed.append((due.row, due.session.spoke, error))
             self._changed.notify()
 
 
@@ -319,6 +323,11 @@ def republish(cids: Iterable[str]) -> int:
         )
         .execute()
     )
+
+
+def _box(body: bytes) -> str:
+    """To whom a welcome is sealed: the key that its hello brought, which counts only when the session is live."""
+    return str(json.loads(bytes(body))["box_pk"])
 
 
 def _issued(item: _Made, now_ms: int) -> dict[str, object]:

@@ -38,7 +38,7 @@ class EngineLimits:
     command_ttl_s: int = 900
     held_s: float = 10.0
     batch: int = 200
-    log_batch: int = 48
+    log_batch: int = 16
     beat_batch: int = 500
     quarantine: int = 100
     outputs_bytes: int = 256 * 1024

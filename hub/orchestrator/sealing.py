@@ -4,38 +4,33 @@ What a command says comes from the plan, which is sealed for the engine alone; t
 Secrets are opened here and live as long as the frame is made.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from hub.errors import FieldDamaged, SealBroken
 from hub.orchestrator.parts import EngineParts
 from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep
+from hub.orchestrator.secret_values import Secrets, Unsendable
 from hub.orchestrator.task_store import Kept, TaskStore
 from hub.packages import references
 from hub.states import SpokeState
-from hub.storage.models import OutputVariable, Spoke, Variable
+from hub.storage.models import OutputVariable, Spoke
 from wire.envelope import MessageType
 from wire.exchange import Sealed, seal_to_spoke
 from wire.keys import BoxPublicKey, hex_bytes
 from wire.messages import Body, Cancel, Command, Op, Welcome
 
 _SPOKES_KEPT = 4096
-_VARIABLE = "variable"
-_OUTPUT = "output_variable"
-_VALUE = "value_sealed"
-
-
-class Unsendable(Exception):
-    """The command cannot be made as the plan has it; the sentence is for the task."""
+_WELCOME_TTL_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A spoke's open session, as far as sealing needs it."""
+    """A spoke's session, as far as sealing needs it; `box_pk` is what its hello brought, for the welcome alone."""
 
     spoke: str
     nonce: str
     hub_nonce: str = ""
+    box_pk: str = ""
 
 
 class Sealer:
@@ -44,6 +39,7 @@ class Sealer:
     def __init__(self, parts: EngineParts, store: TaskStore) -> None:
         self._parts = parts
         self._store = store
+        self._secrets = Secrets(parts.vault, parts.seals)
         self._checked: Kept[str, tuple[str, BoxPublicKey]] = Kept(_SPOKES_KEPT)
         self._boxes: dict[str, BoxPublicKey] = {}
 
@@ -86,7 +82,7 @@ class Sealer:
             heartbeat_s=self._parts.limits.heartbeat_s,
             box=trust.box,
         )
-        return self._seal(MessageType.WELCOME, body, session, 0, "", 60)
+        return self._seal(MessageType.WELCOME, body, session, 0, "", _WELCOME_TTL_S)
 
     def _seal(self, kind: MessageType, body: Body, session: Session, seq: int, cid: str, ttl_s: int) -> Sealed:
         trust = self._parts.trust()
@@ -94,7 +90,7 @@ class Sealer:
             kind,
             body,
             signer=self._parts.command_key(),
-            spoke_box=self._box_of(session.spoke),
+            spoke_box=self._box_of(session),
             hub_id=trust.hub_id,
             spoke_id=session.spoke,
             ses=session.nonce,
@@ -107,7 +103,7 @@ class Sealer:
 
     def _body(self, plan: DeploymentPlan, planned: PlannedJob, cid: str, now_s: int) -> Command:
         step = plan.step_of(planned)
-        secrets = self._secrets(plan.secrets_of(planned))
+        secrets = self._secrets.values(plan.secrets_of(planned))
         job = plan.job(cid)
         if step.index > 0:
             literals, secret_outputs = self._outputs(plan.task, step, planned)
@@ -133,22 +129,6 @@ class Sealer:
         expires_s = now_s + self._parts.limits.command_ttl_s + step.prepare_s
         return references.capability_for(self._parts.vault, planned.target.spoke, manifests, expires_s)
 
-    def _secrets(self, rows_by_name: Mapping[str, str]) -> dict[str, str]:
-        if not rows_by_name:
-            return {}
-        rows = {row.id: row for row in Variable.select().where(Variable.id.in_(list(rows_by_name.values())))}
-        return {name: self._opened(name, rows.get(row_id)) for name, row_id in rows_by_name.items()}
-
-    def _opened(self, name: str, row: Variable | None) -> str:
-        if row is None or row.value_sealed is None:
-            raise Unsendable(f"the secret variable {name!r} was deleted")
-        try:
-            self._parts.seals.check(row)
-            value = self._parts.vault.open_field(_VARIABLE, _VALUE, row.id, row.value_version, row.value_sealed)
-        except (SealBroken, FieldDamaged) as error:
-            raise Unsendable(f"the secret variable {name!r} cannot be used: {error.detail}") from error
-        return value.decode("utf-8", "surrogatepass")
-
     def _outputs(self, task: str, step: PlannedStep, planned: PlannedJob) -> tuple[dict[str, str], dict[str, str]]:
         """Outputs of earlier steps, by full name: values as they came, and secret ones opened.
 
@@ -161,7 +141,7 @@ class Sealer:
         secrets: dict[str, str] = {}
         room = self._parts.limits.outputs_bytes
         for row in ordered:
-            value = self._output_value(row)
+            value = self._secrets.output(row)
             room -= 2 * len(value) + 200
             if room < 0:
                 break
@@ -172,17 +152,11 @@ class Sealer:
                 into[short] = value
         return literals, secrets
 
-    def _output_value(self, row: OutputVariable) -> str:
-        if not row.secret or row.value_sealed is None:
-            return row.value
-        opened = self._parts.vault.open_field(_OUTPUT, _VALUE, row.id, 1, row.value_sealed)
-        return opened.decode("utf-8", "surrogatepass")
-
-    def _box_of(self, spoke_id: str) -> BoxPublicKey:
-        box = self._boxes.get(spoke_id)
+    def _box_of(self, session: Session) -> BoxPublicKey:
+        box = self._boxes.get(session.spoke)
         if box is None:
             raise Unsendable("its spoke is not trusted")
-        return box
+        return BoxPublicKey.of(hex_bytes(session.box_pk, 32)) if session.box_pk else box
 
     def _checked_box(self, row: Spoke) -> BoxPublicKey | None:
         mark = f"{row.seal} {row.box_pk}"

@@ -39,6 +39,8 @@ QUEUED_MAX_MS = 24 * 3600 * 1000
 CANCEL_LIFE_MS = 24 * 3600 * 1000
 _ROWS_A_STATEMENT = 200
 
+Columns = dict[str, Any]
+
 
 @dataclass(slots=True)
 class _Turned:
@@ -79,17 +81,22 @@ class Steering:
         Task.update(waiting_for=words).where(Task.id == task.id).execute()
         self._set_timers(task.id, {QUEUE_TIMER: self._clock_ms() + QUEUED_MAX_MS})
 
-    def feed(self, events: Mapping[str, Sequence[Event]]) -> None:
-        """Apply events to their tasks, in the order of the tasks' ids; inside `write_tx`."""
+    def feed(self, events: Mapping[str, Sequence[Event]], columns: Mapping[str, Columns] | None = None) -> None:
+        """Apply events to their tasks, in the order of the tasks' ids; inside `write_tx`.
+
+        Args:
+            events: By task, in the order in which they happened.
+            columns: More columns of a job's row, written with its next state if the events change it.
+        """
         waiting = {task: list(found) for task, found in events.items() if found}
         while waiting:
             following: dict[str, list[Event]] = {}
             for task in sorted(waiting):
-                for next_task, event in self._feed_one(task, waiting[task]):
+                for next_task, event in self._feed_one(task, waiting[task], columns or {}):
                     following.setdefault(next_task, []).append(event)
             waiting = following
 
-    def _feed_one(self, task: str, events: Iterable[Event]) -> list[tuple[str, Event]]:
+    def _feed_one(self, task: str, events: Iterable[Event], columns: Mapping[str, Columns]) -> list[tuple[str, Event]]:
         plan, found = self._store.plan(task), self._store.progress(task)
         if plan is None or found is None:
             return []
@@ -101,7 +108,10 @@ class Steering:
         self._store.save(task, version, progress)
         transaction = current_transaction()
         transaction.after_commit.append(lambda: self._store.saved(task, version, progress))
-        return self._apply(plan, before, progress, _sorted(task, effects, now_ms), now_ms)
+        turned = _sorted(task, effects, now_ms)
+        for cid in turned.jobs.keys() & columns.keys():
+            turned.jobs[cid].update(columns[cid])
+        return self._apply(plan, before, progress, turned, now_ms)
 
     def _apply(
         self, plan: DeploymentPlan, before: Progress, progress: Progress, turned: _Turned, now_ms: int

@@ -8,6 +8,7 @@ Written in bulk inside the transaction of what it tells; read by the API, the po
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import zstandard
 
@@ -20,6 +21,8 @@ LIMIT_MAX = 1_000
 # A search through a long log answers in pages: so many blocks a page, whether they held a match or not.
 _BLOCKS_A_READ = 64
 _PLAIN_MAX = 64 * 1024 * 1024
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +52,23 @@ class Lines:
 
 def append(vault: Vault, pieces: Iterable[Lines]) -> None:
     """Write lines in their order; inside `write_tx`."""
-    cut = [part for piece in pieces if piece.texts for part in _blocks(piece)]
-    if not cut:
-        return
+    store(prepare(vault, pieces))
+
+
+def prepare(vault: Vault, pieces: Iterable[Lines]) -> list[Row]:
+    """Blocks without their numbers: what takes time, outside of the transaction."""
+    return [_row(vault, part) for piece in pieces if piece.texts for part in _blocks(piece)]
+
+
+def store(rows: Sequence[Row]) -> None:
+    """Number prepared blocks and write them, in their order; inside `write_tx`."""
     counts: dict[str, int] = {}
-    for part in cut:
-        counts[part.task] = counts.get(part.task, 0) + len(part.texts)
+    for row in rows:
+        counts[row["task"]] = counts.get(row["task"], 0) + row["lines"]
     next_line = {task: _reserve(task, count) for task, count in sorted(counts.items())}
-    rows = []
-    for part in cut:
-        rows.append(_row(vault, part, next_line[part.task]))
-        next_line[part.task] += len(part.texts)
+    for row in rows:
+        row["first_line"] = next_line[row["task"]]
+        next_line[row["task"]] += row["lines"]
     for start in range(0, len(rows), 100):
         LogBlock.insert_many(rows[start : start + 100]).execute()
 
@@ -138,14 +147,13 @@ def _slice(piece: Lines, start: int, end: int) -> Lines:
     return Lines(piece.task, piece.at[cut], piece.levels[cut], piece.texts[cut], piece.step, piece.target, piece.job)
 
 
-def _row(vault: Vault, part: Lines, first_line: int) -> dict[str, object]:
+def _row(vault: Vault, part: Lines) -> Row:
     block_id = new_row_id()
     plain = json.dumps([list(part.at), list(part.levels), list(part.texts)], separators=(",", ":")).encode("ascii")
     squeezed = zstandard.ZstdCompressor(level=1).compress(plain)
     return {
         "id": block_id,
         "task": part.task,
-        "first_line": first_line,
         "lines": len(part.texts),
         "first_at": part.at[0],
         "last_at": part.at[-1],

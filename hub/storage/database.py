@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from filelock import FileLock, Timeout
-from peewee import Database, PostgresqlDatabase, SqliteDatabase
+from peewee import Database, InterfaceError, OperationalError, PostgresqlDatabase, SqliteDatabase
 from playhouse.migrations import Runner
 from playhouse.pool import PooledPostgresqlDatabase
 
@@ -130,6 +130,11 @@ def write_tx() -> Iterator[Transaction]:
             _local.transaction = None
     for act in transaction.after_commit:
         act()
+
+
+def database_is_away(error: BaseException) -> bool:
+    """Whether it failed for the database's sake (locked, stopped, cut off) and may go well later, unchanged."""
+    return isinstance(error, OperationalError | InterfaceError)
 
 
 def current_transaction() -> Transaction:

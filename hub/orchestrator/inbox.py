@@ -1,0 +1,194 @@
+"""What spokes say, in batches: opened and verified, then one transaction a batch, then acknowledged.
+
+Three queues, a thread each: results (hello, ack, result, reject), logs, beats. A batch whose transaction fails is done
+again message by message, so one that nobody foresaw ends in quarantine alone and takes no other with it; where the
+database is away, nothing is acknowledged and the broker delivers again.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from threading import Event
+
+from hub.orchestrator.held import HeldResults
+from hub.orchestrator.log_inbox import CursorMoved, LogInbox
+from hub.orchestrator.opening import Door, Opened
+from hub.orchestrator.parts import EngineParts
+from hub.orchestrator.quarantine import QuarantineRing
+from hub.orchestrator.replies import Replies
+from hub.orchestrator.sessions import Sessions
+from hub.storage.database import connection, database_is_away, write_tx
+from wire.connection import Delivery, Subscription
+from wire.envelope import MessageType
+from wire.errors import Code, Refused
+from wire.topology import HUB_BEATS, HUB_LOGS, HUB_RESULTS
+
+logger = logging.getLogger(__name__)
+
+_WAIT_S = 0.5
+_PAUSE_S = 1.0
+_UNFORESEEN = "UNFORESEEN"
+_REPLIES = frozenset({MessageType.ACK, MessageType.RESULT, MessageType.REJECT})
+
+
+class Inbox:
+    """The three consuming loops."""
+
+    def __init__(
+        self,
+        parts: EngineParts,
+        door: Door,
+        quarantine: QuarantineRing,
+        sessions: Sessions,
+        replies: Replies,
+        logs: LogInbox,
+        held: HeldResults,
+    ) -> None:
+        self._parts = parts
+        self._door = door
+        self._quarantine = quarantine
+        self._sessions = sessions
+        self._replies = replies
+        self._logs = logs
+        self._held = held
+
+    def run_results(self, stop: Event) -> None:
+        limits = self._parts.limits
+        self._serve(HUB_RESULTS, limits.batch, limits.batch * 5, self._results, stop)
+
+    def run_logs(self, stop: Event) -> None:
+        limits = self._parts.limits
+        self._serve(HUB_LOGS, limits.log_batch, limits.log_batch * 2, self._log_batch, stop)
+
+    def run_beats(self, stop: Event) -> None:
+        limits = self._parts.limits
+        self._serve(HUB_BEATS, limits.beat_batch, limits.beat_batch * 2, self._beats, stop)
+
+    def _serve(
+        self,
+        queue: str,
+        limit: int,
+        prefetch: int,
+        take: Callable[[Sequence[Delivery]], Sequence[Delivery]],
+        stop: Event,
+    ) -> None:
+        """Take batches until the event is set; a subscription that fails is made anew."""
+        while not stop.is_set():
+            try:
+                subscription = self._parts.connection.consume(queue, prefetch=prefetch)
+                try:
+                    while not stop.is_set():
+                        self._round(subscription, limit, take)
+                finally:
+                    subscription.close()
+            except Exception:
+                logger.exception("consuming failed", extra={"queue": queue})
+                stop.wait(_PAUSE_S)
+
+    def _round(
+        self, subscription: Subscription, limit: int, take: Callable[[Sequence[Delivery]], Sequence[Delivery]]
+    ) -> None:
+        deliveries = subscription.take(limit, _WAIT_S)
+        with connection():
+            done = take(deliveries)
+            self._quarantine.flush()
+        if done:
+            subscription.ack(done)
+
+    def _results(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        opened = self._door.open(deliveries)
+        # Those whose log did not come in time are counted without it.
+        overdue = self._held.overdue(self._parts.clock_ms())
+        kept: list[Opened] = []
+        if opened or overdue:
+            kept = self._in_one_or_singly(opened, overdue)
+        waiting = {id(item.delivery) for item in kept}
+        answered = [delivery for delivery in deliveries if id(delivery) not in waiting]
+        return [*answered, *self._held.take_settled()]
+
+    def _in_one_or_singly(self, opened: Sequence[Opened], overdue: Sequence[Opened]) -> list[Opened]:
+        try:
+            return self._handle(opened, overdue)
+        except Exception as error:
+            if database_is_away(error):
+                raise
+            logger.exception("batch failed; doing it singly", extra={"messages": len(opened) + len(overdue)})
+        kept: list[Opened] = []
+        for item in opened:
+            kept += self._singly(item, lambda one: self._handle([one], []))
+        for item in overdue:
+            self._singly(item, lambda one: self._handle([], [one]))
+        return kept
+
+    def _singly(self, item: Opened, handle: Callable[[Opened], list[Opened]]) -> list[Opened]:
+        try:
+            return handle(item)
+        except Exception as error:
+            if database_is_away(error):
+                raise
+            logger.exception("message failed", extra={"spoke": item.spoke, "job": item.cid})
+            self._door.refuse(item.delivery, _UNFORESEEN)
+            self._held.settle(item)
+            return []
+
+    def _handle(self, opened: Sequence[Opened], overdue: Sequence[Opened]) -> list[Opened]:
+        kept: list[Opened] = []
+        try:
+            with write_tx():
+                for item in opened:
+                    if item.received.kind not in _REPLIES:
+                        self._other(item)
+                kept = self._replies.take([item for item in opened if item.received.kind in _REPLIES])
+                if overdue:
+                    self._replies.take(overdue, waiting_allowed=False)
+        except BaseException:
+            for item in opened:
+                self._held.drop(item)
+            raise
+        for item in overdue:
+            self._held.settle(item)
+        return kept
+
+    def _other(self, item: Opened) -> None:
+        try:
+            if item.received.kind is not MessageType.HELLO:
+                raise Refused(Code.ENV_TYPE, "it has no place in this queue")
+            self._sessions.hello(item.received)
+        except Refused as refusal:
+            self._door.refuse(item.delivery, refusal.code)
+
+    def _log_batch(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        opened = self._door.open(deliveries)
+        if opened:
+            try:
+                self._logs.take(opened)
+            except Exception as error:
+                if database_is_away(error):
+                    raise
+                if not isinstance(error, CursorMoved):
+                    logger.exception("batch of logs failed; doing it singly")
+                self._logs_singly(opened)
+        return deliveries
+
+    def _logs_singly(self, opened: Sequence[Opened]) -> None:
+        for item in opened:
+            try:
+                self._logs.take([item])
+            except Exception as error:
+                if database_is_away(error):
+                    raise
+                logger.exception("log frame failed", extra={"spoke": item.spoke, "job": item.cid})
+                self._door.refuse(item.delivery, _UNFORESEEN)
+
+    def _beats(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        opened = self._door.open(deliveries)
+        beats = [item for item in opened if item.received.kind is MessageType.HEARTBEAT]
+        for item in opened:
+            if item.received.kind is not MessageType.HEARTBEAT:
+                self._door.refuse(item.delivery, Code.ENV_TYPE)
+        if beats:
+            with write_tx():
+                refused = self._sessions.beats([item.received for item in beats])
+            by_mid = {item.received.header.mid: item.delivery for item in beats}
+            for received, code in refused:
+                self._door.refuse(by_mid[received.header.mid], code)
+        return deliveries

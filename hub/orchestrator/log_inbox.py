@@ -1,0 +1,168 @@
+"""Log frames to blocks: many frames at once, one block a job and batch, little work a line.
+
+Records are checked against their chain, cut into lines, masked, compressed and sealed outside the transaction; inside
+it blocks get their numbers and the jobs' cursors move, and a result that waited for its last line is counted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hub.orchestrator import task_log
+from hub.orchestrator.effects import Level
+from hub.orchestrator.held import HeldResults
+from hub.orchestrator.log_records import Columns, Cursor, follow, lines_of
+from hub.orchestrator.opening import Door, Opened
+from hub.orchestrator.parts import EngineParts
+from hub.orchestrator.replies import Replies
+from hub.orchestrator.secret_values import Masks
+from hub.states import JOB_ENDED, LogState
+from hub.storage.database import write_tx
+from hub.storage.models import Job
+from runner.contract.errors import SpoolDamaged
+from runner.contract.spool import Record, read_records
+from wire.errors import Code, Refused
+from wire.log_body import unpack_records
+from wire.messages import Log
+
+# What a target may send beyond the cap that its runner keeps by itself.
+_CAP_SLACK_BYTES = 64 * 1024 * 1024
+
+
+class CursorMoved(Exception):
+    """Somebody else moved a job's log while we prepared."""
+
+
+@dataclass(slots=True)
+class _JobLog:
+    """One job's part of a batch."""
+
+    job: Any
+    cursor: Cursor
+    before: int
+    size: int = 0
+    lines: Columns = field(default_factory=Columns)
+    truncated: bool = False
+
+
+class LogInbox:
+    """Takes batches of log frames; one thread."""
+
+    def __init__(
+        self, parts: EngineParts, door: Door, replies: Replies, held: HeldResults, masks: Masks, *, cap_bytes: int
+    ) -> None:
+        self._parts = parts
+        self._door = door
+        self._replies = replies
+        self._held = held
+        self._masks = masks
+        self._cap_bytes = cap_bytes + _CAP_SLACK_BYTES
+
+    def take(self, batch: Sequence[Opened]) -> None:
+        """Everything of a batch, committed; afterwards all of it may be acknowledged."""
+        logs = self._prepare(batch)
+        rows = task_log.prepare(self._parts.vault, [_lines(log) for log in logs])
+        counted: list[Opened] = []
+        with write_tx():
+            task_log.store(rows)
+            for log in sorted(logs, key=lambda log: str(log.job.id)):
+                _move(log)
+                waiting = self._held.reached(log.job.id, log.cursor.next_record)
+                if waiting is not None:
+                    counted.append(waiting)
+            if counted:
+                self._replies.take(counted, waiting_allowed=False)
+        for opened in counted:
+            self._held.settle(opened)
+
+    def _prepare(self, batch: Sequence[Opened]) -> list[_JobLog]:
+        jobs = {job.id: job for job in _jobs([opened.cid for opened in batch])}
+        logs: dict[str, _JobLog] = {}
+        # Frames that overtook one another within a batch are put in order before anything is called missing.
+        for opened in sorted(batch, key=lambda opened: (opened.cid, opened.received.header.idx)):
+            job = jobs.get(opened.cid)
+            if job is None or job.spoke != opened.spoke:
+                self._door.refuse(opened.delivery, Code.REPLY_UNKNOWN if job is None else Code.REPLY_BINDING)
+                continue
+            log = logs.get(opened.cid)
+            if log is None:
+                gaps = [list(gap) for gap in job.log_gaps]
+                log = logs[opened.cid] = _JobLog(
+                    job, Cursor(job.log_next_record, job.log_chain, gaps), job.log_next_record
+                )
+            self._read(opened, log)
+        return list(logs.values())
+
+    def _read(self, opened: Opened, log: _JobLog) -> None:
+        try:
+            records = _records(opened)
+        except (Refused, SpoolDamaged) as error:
+            self._door.refuse(opened.delivery, error.code if isinstance(error, Refused) else Code.LOG_GAP)
+            return
+        header = opened.received.header
+        end = header.idx + header.cnt
+        if log.job.records is not None and end > log.job.records:
+            self._door.refuse(opened.delivery, Code.REPLY_STATE)
+            return
+        now_ms = self._parts.clock_ms()
+        fresh = follow(log.cursor, header.idx, header.prev, records, now_ms, log.lines)
+        log.size += sum(record.size for record in fresh)
+        if log.job.log_bytes + log.size > self._cap_bytes:
+            if not log.truncated and log.job.log_state is not LogState.TRUNCATED:
+                log.lines.add(now_ms, Level.WARNING, f"output truncated at {self._cap_bytes} bytes")
+            log.truncated = True
+            return
+        lines_of(fresh, self._masks.of(log.job.task, log.job.id), log.lines)
+
+
+def _jobs(cids: Sequence[str]) -> Any:
+    return Job.select(
+        Job.id, Job.task, Job.step, Job.target_name, Job.spoke, Job.state, Job.records, Job.chain,
+        Job.log_next_record, Job.log_chain, Job.log_gaps, Job.log_bytes, Job.log_state,
+    ).where(Job.id.in_(list(set(cids))))  # fmt: skip
+
+
+def _records(opened: Opened) -> list[Record]:
+    """The records of a frame, all of them and no more than its header says."""
+    header, body = opened.received.header, opened.received.body
+    if not isinstance(body, Log):
+        raise Refused(Code.ENV_TYPE, "only logs come by this queue")
+    data = unpack_records(body.records)
+    records = read_records(data, header.idx, bytes.fromhex(header.prev))
+    if not records or len(records) != header.cnt or sum(record.size for record in records) != len(data):
+        raise Refused(Code.LOG_GAP, "the frame does not hold the records that its header names")
+    return records
+
+
+def _lines(log: _JobLog) -> task_log.Lines:
+    lines, job = log.lines, log.job
+    return task_log.Lines(job.task, lines.at, lines.levels, lines.texts, job.step, job.target_name, job.id)
+
+
+def _move(log: _JobLog) -> None:
+    cursor, job = log.cursor, log.job
+    moved = (
+        Job.update(
+            log_next_record=cursor.next_record,
+            log_chain=cursor.chain,
+            log_gaps=cursor.gaps,
+            log_bytes=Job.log_bytes + log.size,
+            log_state=_state(log),
+        )
+        .where(Job.id == job.id, Job.log_next_record == log.before)
+        .execute()
+    )
+    if not moved:
+        raise CursorMoved(job.id)
+
+
+def _state(log: _JobLog) -> LogState:
+    cursor, job = log.cursor, log.job
+    if log.truncated or job.log_state is LogState.TRUNCATED:
+        return LogState.TRUNCATED
+    if cursor.gaps or cursor.forked:
+        return LogState.GAP
+    if job.log_state is LogState.GAP and not job.log_gaps:
+        return LogState.GAP
+    ended = job.state in JOB_ENDED and job.records is not None
+    return LogState.COMPLETE if ended and cursor.next_record >= job.records else LogState.OPEN

@@ -1,0 +1,68 @@
+"""Deliveries become messages of known spokes, or end in quarantine: the broker's word for nothing.
+
+Outside of any transaction, for it is signatures and boxes that take time. Bad input is data: it never stops the loop.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hub.orchestrator.parts import EngineParts
+from hub.orchestrator.quarantine import QuarantineRing
+from wire.connection import Delivery
+from wire.errors import Code, Refused
+from wire.exchange import Received, open_from_spoke
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A message, and the delivery to answer for it."""
+
+    delivery: Delivery
+    received: Received
+
+    @property
+    def spoke(self) -> str:
+        return self.received.signer.owner
+
+    @property
+    def cid(self) -> str:
+        return self.received.header.cid
+
+
+class Door:
+    """Opens what a queue delivers."""
+
+    def __init__(self, parts: EngineParts, quarantine: QuarantineRing) -> None:
+        self._parts = parts
+        self._quarantine = quarantine
+
+    def open(self, deliveries: Sequence[Delivery]) -> list[Opened]:
+        """Those that are what they should be, in order; the others are refused and need only be acknowledged."""
+        boxes = self._parts.boxes()
+        hub_id = self._parts.trust().hub_id
+        now_s = self._parts.clock_ms() // 1000
+        opened: list[Opened] = []
+        for delivery in deliveries:
+            code = _distrust(delivery)
+            if code is None:
+                try:
+                    received = open_from_spoke(delivery.body, self._parts.keys, boxes, hub_id, now_s)
+                except Refused as refusal:
+                    code = refusal.code
+                else:
+                    opened.append(Opened(delivery, received))
+                    continue
+            self.refuse(delivery, code)
+        return opened
+
+    def refuse(self, delivery: Delivery, code: Code | str) -> None:
+        self._quarantine.add(delivery, str(code))
+
+
+def _distrust(delivery: Delivery) -> Code | None:
+    """What no honest sender does: CC or BCC headers, or a key under another's name."""
+    if delivery.suspicious:
+        return Code.ENV_POLICY
+    if delivery.user_id != delivery.key.partition(".")[0]:
+        return Code.ENV_ISS
+    return None

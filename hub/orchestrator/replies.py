@@ -1,0 +1,258 @@
+"""What acks, results and rejects mean for jobs: who may answer for which, once, and in which state.
+
+A reply counts only if its signer is the spoke that the job was sent to, and if it answers a frame that was issued for
+that very job. The first final state wins; another one later is an alarm. Numbers of a session are not asked for here:
+each of these messages is idempotent by what it says, and they come by more queues than one.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hub.events.record import record
+from hub.orchestrator.effects import Level
+from hub.orchestrator.events import Event, JobAccepted, JobEnded, JobStarted
+from hub.orchestrator.held import HeldResults
+from hub.orchestrator.opening import Door, Opened
+from hub.orchestrator.outbox import republish
+from hub.orchestrator.parts import EngineParts
+from hub.orchestrator.secret_values import Masks, Secrets
+from hub.orchestrator.steering import Steering, say
+from hub.states import JOB_ENDED, JobState, LogState
+from hub.storage.database import current_transaction, is_postgres
+from hub.storage.models import Artifact, IssuedFrame, Job, OutputVariable, new_row_id
+from runner.contract.masking import mask_text
+from wire.errors import Code
+from wire.messages import Ack, AckState, Reject, Result, encode
+
+logger = logging.getLogger(__name__)
+
+# The hub can mend these by sealing the same job anew; all others end the job as refused.
+_SEAL_ANEW = frozenset({Code.ENV_SEAL, Code.ENV_SESSION, Code.ENV_SEQ, Code.ENV_EPOCH, Code.ENV_KEY, Code.ENV_EXPIRED})
+_REPUBLISH_MAX = 10
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the rows say of the jobs that a batch speaks of."""
+
+    jobs: dict[str, Any]
+    issued: dict[str, tuple[str, str]]
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What a batch leads to."""
+
+    events: dict[str, list[Event]] = field(default_factory=dict)
+    columns: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+
+    def add(self, task: str, event: Event) -> None:
+        self.events.setdefault(task, []).append(event)
+
+
+class Replies:
+    """Applies replies inside `write_tx`."""
+
+    def __init__(
+        self, parts: EngineParts, steering: Steering, door: Door, held: HeldResults, secrets: Secrets, masks: Masks
+    ) -> None:
+        self._parts = parts
+        self._steering = steering
+        self._door = door
+        self._held = held
+        self._secrets = secrets
+        self._masks = masks
+
+    def take(self, batch: Sequence[Opened], *, waiting_allowed: bool = True) -> list[Opened]:
+        """Acks, results and rejects, in order.
+
+        Args:
+            batch: Opened messages of these kinds.
+            waiting_allowed: Whether a result may wait for its log.
+
+        Returns:
+            The results that are kept waiting; all others may be acknowledged after the commit.
+        """
+        known = _known(batch)
+        heard = _Heard()
+        kept: list[Opened] = []
+        for opened in batch:
+            body = opened.received.body
+            if isinstance(body, Reject):
+                self._reject(opened, body, heard)
+            elif not self._bound(opened, known):
+                continue
+            elif isinstance(body, Ack):
+                _acknowledge(opened, body, known, heard)
+            elif isinstance(body, Result) and not self._result(
+                opened, body, known.jobs[opened.cid], heard, waiting_allowed=waiting_allowed
+            ):
+                kept.append(opened)
+        self._steering.feed(heard.events, heard.columns)
+        if heard.ended:
+            current_transaction().after_commit.append(lambda: self._masks.forget(heard.ended))
+        return kept
+
+    def _bound(self, opened: Opened, known: _Known) -> bool:
+        job = known.jobs.get(opened.cid)
+        if job is None:
+            return self._alarm(opened, Code.REPLY_UNKNOWN, "nobody sent that job")
+        if job.spoke != opened.spoke:
+            return self._alarm(opened, Code.REPLY_BINDING, "another spoke's job")
+        if known.issued.get(opened.received.header.rh) != (opened.cid, opened.spoke):
+            return self._alarm(opened, Code.REPLY_BINDING, "it answers no frame issued for the job")
+        return True
+
+    def _result(self, opened: Opened, body: Result, job: Any, heard: _Heard, *, waiting_allowed: bool) -> bool:
+        """Count a result; False where it waits for its log."""
+        digest = hashlib.sha256(encode(body)).hexdigest()
+        if job.state in JOB_ENDED or opened.cid in heard.ended:
+            self._second_end(opened, body, job, digest)
+            return True
+        complete = job.log_next_record >= body.records and not job.log_gaps
+        now_ms = self._parts.clock_ms()
+        if waiting_allowed and job.log_next_record < body.records:
+            due_ms = now_ms + int(self._parts.limits.held_s * 1000)
+            if self._held.hold(opened, body.records, due_ms):
+                return False
+        forked = complete and job.log_next_record == body.records and job.log_chain != body.chain
+        if forked and body.records:
+            words = "LOG_GAP: the end of the log is not what the target's result says"
+            say(self._parts.vault, job.task, now_ms, Level.WARNING, words, job.step, job.target_name)
+        heard.ended.add(opened.cid)
+        heard.columns[opened.cid] = {
+            "result_sha256": digest,
+            "records": body.records,
+            "chain": body.chain,
+            "log_state": _log_state(job, complete=complete, forked=forked and bool(body.records)),
+        }
+        self._bring_in(job, body)
+        state, message = _end(body)
+        masks = self._masks.of(job.task, job.id)
+        message = mask_text(message, masks) if masks is not None else message
+        heard.add(job.task, JobEnded(opened.cid, state, body.exit_code, _plain(message)))
+        return True
+
+    def _bring_in(self, job: Any, body: Result) -> None:
+        """Outputs and artifacts, as they came; nothing of them is ever expanded."""
+        if body.outputs:
+            masks = self._masks.of(job.task, job.id)
+            place = {"task": job.task, "job": job.id, "step": job.step, "target": job.target_name}
+            rows = [
+                {**place, "name": output.name, **self._secrets.output_columns(output, masks)} for output in body.outputs
+            ]
+            OutputVariable.delete().where(
+                OutputVariable.task == job.task,
+                OutputVariable.step == job.step,
+                OutputVariable.target == job.target_name,
+            ).execute()
+            for start in range(0, len(rows), 100):
+                OutputVariable.insert_many(rows[start : start + 100]).execute()
+        if body.artifacts:
+            Artifact.insert_many(
+                [
+                    {
+                        "id": ref.artifact or new_row_id(),
+                        "task": job.task,
+                        "job": job.id,
+                        "name": _plain(ref.name)[:250],
+                        "size": ref.size,
+                        "sha256": ref.sha256,
+                    }
+                    for ref in body.artifacts
+                ]
+            ).on_conflict_ignore().execute()
+
+    def _second_end(self, opened: Opened, body: Result, job: Any, digest: str) -> None:
+        if digest == job.result_sha256:
+            return
+        if job.result_sha256 is None and job.state in JOB_ENDED:
+            words = f"{job.target_name}: a late result says {body.state}; the job was {job.state} here before"
+            say(self._parts.vault, job.task, self._parts.clock_ms(), Level.WARNING, words, job.step, job.target_name)
+            Job.update(result_sha256=digest).where(Job.id == job.id).execute()
+            return
+        self._alarm(opened, Code.REPLY_STATE, f"a second end: {body.state}")
+
+    def _reject(self, opened: Opened, body: Reject, heard: _Heard) -> None:
+        issued: Any = (
+            IssuedFrame.select(IssuedFrame.cid)
+            .where(IssuedFrame.mid == body.mid, IssuedFrame.spoke == opened.spoke)
+            .tuples()
+            .first()
+        )
+        job = Job.get_or_none(Job.id == issued[0]) if issued else None
+        if job is None or job.state in JOB_ENDED:
+            return
+        logger.info("command refused by spoke", extra={"job": job.id, "code": body.code})
+        sent = IssuedFrame.select().where(IssuedFrame.cid == job.id).count()
+        if body.code in _SEAL_ANEW and sent < _REPUBLISH_MAX:
+            republish([job.id])
+            return
+        heard.ended.add(job.id)
+        heard.add(job.task, JobEnded(job.id, JobState.REFUSED, None, _plain(f"{body.code}: {body.detail}")))
+
+    def _alarm(self, opened: Opened, code: Code, words: str) -> bool:
+        """An authentic message that does not fit: kept, audited, not counted."""
+        self._door.refuse(opened.delivery, code)
+        record(
+            "reply.refused",
+            f"job:{opened.cid}",
+            actor=f"spoke:{opened.spoke}",
+            actor_kid=opened.received.signer.kid.hex(),
+            outcome="refused",
+            detail={"code": str(code), "reason": words, "frame_sha256": opened.received.frame_sha256},
+        )
+        return False
+
+
+def _known(batch: Iterable[Opened]) -> _Known:
+    replies = [opened for opened in batch if opened.cid and opened.received.header.rh]
+    cids = list({opened.cid for opened in replies})
+    query = Job.select(
+        Job.id, Job.task, Job.step, Job.target_name, Job.spoke, Job.state,
+        Job.log_next_record, Job.log_chain, Job.log_gaps, Job.log_state, Job.result_sha256,
+    ).where(Job.id.in_(cids)).order_by(Job.id)  # fmt: skip
+    jobs = query.for_update() if is_postgres() else query
+    hashes = list({opened.received.header.rh for opened in replies})
+    frames: Any = (
+        IssuedFrame.select(IssuedFrame.frame_sha256, IssuedFrame.cid, IssuedFrame.spoke)
+        .where(IssuedFrame.frame_sha256.in_(hashes))
+        .tuples()
+    )
+    return _Known({job.id: job for job in jobs}, {digest: (cid, spoke) for digest, cid, spoke in frames})
+
+
+def _acknowledge(opened: Opened, body: Ack, known: _Known, heard: _Heard) -> None:
+    task = known.jobs[opened.cid].task
+    started = body.state is AckState.RUNNING
+    heard.add(task, JobStarted(opened.cid) if started else JobAccepted(opened.cid))
+
+
+def _end(body: Result) -> tuple[JobState, str]:
+    """The state that counts, and its sentence: a cancel that left processes behind is no confirmed end."""
+    words = [body.message] if body.message else []
+    if body.known:
+        words.append(body.known)
+    if body.survivors:
+        words.append(f"still running: {', '.join(body.survivors[:10])}")
+    state = JobState(body.state)
+    if state is JobState.CANCELLED and (body.cancel_confirmed is False or body.survivors):
+        return JobState.UNKNOWN, "; ".join(["the cancel was not confirmed", *words])
+    return state, "; ".join(words)
+
+
+def _log_state(job: Any, *, complete: bool, forked: bool) -> LogState:
+    if job.log_state in (LogState.TRUNCATED, LogState.GAP):
+        return LogState(job.log_state)
+    if job.log_gaps or forked:
+        return LogState.GAP
+    return LogState.COMPLETE if complete else LogState.OPEN
+
+
+def _plain(text: str) -> str:
+    """PostgreSQL's texts hold no NUL."""
+    return text.replace("\0", "\\0")

@@ -1,0 +1,226 @@
+"""The hub's side of sessions: hello, welcome, heartbeats, and whether a spoke is there.
+
+A hello opens nothing: only a heartbeat that echoes the welcome's nonce shows that a spoke lives behind it, so a
+recorded hello is worth nothing. Until then what it said (a new box key, versions) lies in the welcome's row.
+
+    hello -> session row, welcome row -> heartbeat with the hub's nonce -> live: commands go out, the former one ends
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from hub.events.record import SYSTEM, record
+from hub.orchestrator.parts import EngineParts
+from hub.states import Health, OutboxKind, OutboxState
+from hub.storage.database import current_transaction
+from hub.storage.models import Outbox, Spoke, SpokeSession, Target
+from wire.errors import Code, Refused
+from wire.exchange import SKEW_S, Received
+from wire.keys import BoxPublicKey, hex_bytes
+from wire.messages import Heartbeat, Hello
+
+logger = logging.getLogger(__name__)
+
+FORMER_MS = 15 * 60 * 1000
+_WAITING_MAX = 8
+_DISK_LOW_MB = 500
+_BEAT_SLACK_MS = 2_000
+
+
+class Sessions:
+    """Rows of sessions and spokes as spokes speak; every method but `health_of` runs inside `write_tx`."""
+
+    def __init__(self, parts: EngineParts, wake: Callable[[], None]) -> None:
+        self._parts = parts
+        self._wake = wake
+        self._health: dict[str, tuple[Health, str]] = {}
+        self.rollback = ""
+        """Why no command may be issued: a spoke knows a newer trust document than we do. "" where all is well."""
+
+    def hello(self, received: Received) -> None:
+        """Answer with a welcome; the same hello again (the broker delivers twice) gets the same one.
+
+        Raises:
+            Refused: header and body name different nonces; a weak box key.
+        """
+        body = received.body
+        assert isinstance(body, Hello)
+        spoke = received.signer.owner
+        if body.nonce != received.header.ses:
+            raise Refused(Code.ENV_SESSION, "header and body name different nonces")
+        BoxPublicKey.of(hex_bytes(body.box_pk, 32))
+        known = SpokeSession.get_or_none(SpokeSession.nonce == body.nonce)
+        if known is not None:
+            if known.spoke == spoke and not known.live and known.valid_until is None:
+                self._welcome_again(known)
+            return
+        now_ms = self._parts.clock_ms()
+        session = SpokeSession(spoke=spoke, nonce=body.nonce, hub_nonce=os.urandom(16).hex(), opened_at=now_ms)
+        session.save(force_insert=True)
+        self._forget_unanswered(spoke)
+        Outbox.insert(
+            kind=OutboxKind.WELCOME,
+            spoke=spoke,
+            cid=session.id,
+            body=json.dumps(_said(body, now_ms)).encode(),
+            created_at=now_ms,
+        ).execute()
+        current_transaction().after_commit.append(self._wake)
+
+    def beats(self, beats: Iterable[Received]) -> list[tuple[Received, Code]]:
+        """Refresh who is there.
+
+        Returns:
+            What did not count: another session, another nonce, a counter seen before.
+        """
+        refused: list[tuple[Received, Code]] = []
+        for received in beats:
+            code = self._beat(received)
+            if code is not None:
+                refused.append((received, code))
+        return refused
+
+    def sweep(self) -> None:
+        """Spokes that missed their beats are away: nothing is published to them until they are heard again."""
+        limits = self._parts.limits
+        before_ms = self._parts.clock_ms() - limits.missed_beats * limits.heartbeat_s * 1000 - _BEAT_SLACK_MS
+        silent: Any = (
+            SpokeSession.select(SpokeSession.id, SpokeSession.spoke, Spoke.last_seen_at)
+            .join(Spoke, on=(Spoke.id == SpokeSession.spoke))
+            .where(SpokeSession.live, SpokeSession.valid_until.is_null(), Spoke.last_seen_at < before_ms)
+            .tuples()
+        )
+        for session, spoke, seen_ms in list(silent):
+            SpokeSession.update(live=False).where(SpokeSession.id == session).execute()
+            self._set_health(spoke, Health.UNAVAILABLE, f"no heartbeat since {_clock(seen_ms)}")
+            logger.info("spoke fell silent", extra={"spoke": spoke})
+
+    def forget(self, spoke: str) -> None:
+        """A spoke that is not trusted any more has no session."""
+        SpokeSession.delete().where(SpokeSession.spoke == spoke).execute()
+        Outbox.update(state=OutboxState.DEAD).where(
+            Outbox.spoke == spoke, Outbox.state.not_in([OutboxState.DONE, OutboxState.DEAD])
+        ).execute()
+        self._set_health(spoke, Health.UNAVAILABLE, "its spoke is not trusted any more")
+
+    def _beat(self, received: Received) -> Code | None:
+        body, spoke = received.body, received.signer.owner
+        assert isinstance(body, Heartbeat)
+        session = SpokeSession.get_or_none(SpokeSession.nonce == received.header.ses)
+        if session is None or session.spoke != spoke or session.hub_nonce != body.hub_nonce:
+            return Code.ENV_SESSION
+        if body.counter <= session.last_counter:
+            return Code.ENV_REPLAY
+        if session.valid_until is not None:
+            return Code.ENV_SESSION
+        now_ms = self._parts.clock_ms()
+        SpokeSession.update(last_counter=body.counter, live=True).where(SpokeSession.id == session.id).execute()
+        load = {name: getattr(body.load, name) for name in ("cpu_percent", "memory_mb", "disk_free_mb", "jobs_running")}
+        Spoke.update(last_seen_at=now_ms, load=load).where(Spoke.id == spoke).execute()
+        if not session.live:
+            self._went_live(session, now_ms)
+        row: Any = Spoke.select(Spoke.clock_skew_s, Spoke.trust_version).where(Spoke.id == spoke).tuples().first()
+        health, reason = self.health_of(row[0], row[1], body.load.disk_free_mb)
+        self._set_health(spoke, health, reason)
+        return None
+
+    def _went_live(self, session: SpokeSession, now_ms: int) -> None:
+        """The former session ends, and what it was sent and never accepted is sealed anew."""
+        SpokeSession.update(valid_until=now_ms + FORMER_MS, live=False).where(
+            SpokeSession.spoke == session.spoke, SpokeSession.id != session.id, SpokeSession.valid_until.is_null(),
+            SpokeSession.opened_at <= session.opened_at,
+        ).execute()  # fmt: skip
+        SpokeSession.delete().where(SpokeSession.spoke == session.spoke, SpokeSession.valid_until < now_ms).execute()
+        Outbox.update(state=OutboxState.WAITING).where(
+            Outbox.spoke == session.spoke,
+            Outbox.state == OutboxState.PUBLISHED,
+            Outbox.kind.in_([OutboxKind.COMMAND, OutboxKind.CANCEL]),
+        ).execute()
+        welcome = Outbox.get_or_none(Outbox.kind == OutboxKind.WELCOME, Outbox.cid == session.id)
+        if welcome is not None:
+            self._believe(session.spoke, json.loads(welcome.body))
+            Outbox.delete().where(Outbox.id == welcome.id).execute()
+        logger.info("session is live", extra={"spoke": session.spoke})
+        current_transaction().after_commit.append(self._wake)
+
+    def _believe(self, spoke_id: str, said: dict[str, Any]) -> None:
+        """Take over what the hello said; a new box key is part of the row's seal."""
+        row = Spoke.get_by_id(spoke_id)
+        plain = ("software", "platform", "runner_release", "trust_version", "clock_skew_s")
+        columns = {name: said[name] for name in plain}
+        if row.box_pk != said["box_pk"]:
+            self._parts.seals.check(row)
+            row.box_pk = said["box_pk"]
+            self._parts.seals.seal(row)
+            columns |= {"box_pk": row.box_pk, "seal": row.seal}
+            record("spoke.box-key", f"spoke:{spoke_id}", actor=f"spoke:{spoke_id}", detail={"box_pk": row.box_pk})
+        Spoke.update(columns).where(Spoke.id == spoke_id).execute()
+        ours = self._parts.trust().version
+        if said["trust_version"] > ours and not self.rollback:
+            self.rollback = f"TRUST_ROLLBACK: spokes know trust document {said['trust_version']}, the hub has {ours}"
+            record(
+                "trust.rollback", f"spoke:{spoke_id}", actor=SYSTEM, outcome="failed", detail={"said": self.rollback}
+            )
+            logger.error("trust was rolled back; no command is issued", extra={"spoke": spoke_id})
+
+    def health_of(self, skew_s: float, trust_version: int, disk_free_mb: int) -> tuple[Health, str]:
+        """What a beat says of a machine, and why."""
+        if abs(skew_s) > SKEW_S:
+            return Health.WARNING, f"CLOCK_SKEW: its clock is off by {skew_s:.0f} s"
+        ours = self._parts.trust().version
+        if trust_version < ours:
+            return Health.WARNING, f"it holds trust document {trust_version}, the hub has {ours}"
+        if disk_free_mb < _DISK_LOW_MB:
+            return Health.WARNING, f"{disk_free_mb} MB of disk are left"
+        return Health.HEALTHY, ""
+
+    def _set_health(self, spoke: str, health: Health, reason: str) -> None:
+        if self._health.get(spoke) == (health, reason):
+            return
+        self._health[spoke] = (health, reason)
+        now_ms = self._parts.clock_ms()
+        Target.update(health=health, health_reason=reason, health_since=now_ms).where(
+            Target.spoke == spoke, (Target.health != health) | (Target.health_reason != reason)
+        ).execute()
+
+    def _welcome_again(self, session: SpokeSession) -> None:
+        Outbox.update(state=OutboxState.WAITING).where(
+            Outbox.kind == OutboxKind.WELCOME, Outbox.cid == session.id
+        ).execute()
+        current_transaction().after_commit.append(self._wake)
+
+    def _forget_unanswered(self, spoke: str) -> None:
+        """A flood of hellos leaves the newest few."""
+        waiting: Any = (
+            SpokeSession.select(SpokeSession.id)
+            .where(SpokeSession.spoke == spoke, ~SpokeSession.live, SpokeSession.last_counter == 0)
+            .order_by(SpokeSession.opened_at.desc(), SpokeSession.id)
+            .offset(_WAITING_MAX)
+            .limit(1_000)
+            .tuples()
+        )
+        old = [row for (row,) in waiting]
+        if old:
+            Outbox.delete().where(Outbox.kind == OutboxKind.WELCOME, Outbox.cid.in_(old)).execute()
+            SpokeSession.delete().where(SpokeSession.id.in_(old)).execute()
+
+
+def _said(body: Hello, now_ms: int) -> dict[str, Any]:
+    platform = body.platform
+    names = ("system", "machine", "release", "python", "hostname")
+    return {
+        "box_pk": body.box_pk,
+        "software": body.software[:100],
+        "platform": {name: getattr(platform, name) for name in names},
+        "runner_release": body.runner_release,
+        "trust_version": body.trust_version,
+        "clock_skew_s": body.clock - now_ms / 1000,
+    }
+
+
+def _clock(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%H:%M:%S UTC")

@@ -1,0 +1,123 @@
+"""What happens because time passes: deadlines of tasks, spokes that fall silent, logs that stay incomplete, old rows.
+
+Timers are rows, so a deadline survives any restart; this thread only looks at them.
+"""
+
+import logging
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+from hub.orchestrator import waiting
+from hub.orchestrator.effects import Level
+from hub.orchestrator.events import Event as TaskEvent
+from hub.orchestrator.events import TimerFired
+from hub.orchestrator.parts import EngineParts
+from hub.orchestrator.sessions import Sessions
+from hub.orchestrator.steering import Steering, say
+from hub.states import LogState, OutboxKind, OutboxState
+from hub.storage.database import connection, write_tx
+from hub.storage.models import IssuedFrame, Job, Outbox, SpokeSession, Timer
+
+logger = logging.getLogger(__name__)
+
+_TICK_S = 0.25
+_SESSIONS_EVERY_MS = 1_000
+_WORDS_EVERY_MS = 2_000
+_LOGS_EVERY_MS = 10_000
+_TIDY_EVERY_MS = 3_600_000
+_TIMERS_AT_ONCE = 500
+# A log that is not in so long after its result is called incomplete; what comes later still finds its place.
+_LOG_LATE_MS = 60_000
+_LOG_FORGOTTEN_MS = 24 * 3_600_000
+_DAY_MS = 86_400_000
+_FRAMES_KEPT_MS = 30 * _DAY_MS
+
+
+class Clockwork:
+    """The thread that looks at the clock."""
+
+    def __init__(
+        self, parts: EngineParts, steering: Steering, sessions: Sessions, stopped: Callable[[], str] = str
+    ) -> None:
+        self._parts = parts
+        self._steering = steering
+        self._sessions = sessions
+        self._stopped = stopped
+        self._chores: list[tuple[int, Callable[[int], None]]] = [
+            (_SESSIONS_EVERY_MS, self._sweep_sessions),
+            (_WORDS_EVERY_MS, self._refresh_words),
+            (_LOGS_EVERY_MS, self._name_missing_logs),
+            (_TIDY_EVERY_MS, self._tidy),
+        ]
+        self._done_at: dict[int, int] = {}
+
+    def run(self, stop: Event) -> None:
+        while not stop.is_set():
+            try:
+                with connection():
+                    self.work()
+            except Exception:
+                logger.exception("clockwork round failed")
+            stop.wait(_TICK_S)
+
+    def work(self) -> None:
+        """What is due now."""
+        now_ms = self._parts.clock_ms()
+        self._fire(now_ms)
+        for number, (every_ms, chore) in enumerate(self._chores):
+            if now_ms - self._done_at.get(number, 0) >= every_ms:
+                self._done_at[number] = now_ms
+                chore(now_ms)
+
+    def _fire(self, now_ms: int) -> None:
+        if not Timer.select(Timer.id).where(Timer.due_at <= now_ms).exists():
+            return
+        with write_tx():
+            due = list(Timer.select().where(Timer.due_at <= now_ms).order_by(Timer.due_at).limit(_TIMERS_AT_ONCE))
+            events: dict[str, list[TaskEvent]] = {}
+            for timer in due:
+                events.setdefault(timer.task, []).append(TimerFired(timer.name))
+            Timer.delete().where(Timer.id.in_([timer.id for timer in due])).execute()
+            self._steering.feed(events)
+
+    def _sweep_sessions(self, _: int) -> None:
+        with write_tx():
+            self._sessions.sweep()
+
+    def _refresh_words(self, now_ms: int) -> None:
+        waiting.refresh(now_ms, self._stopped())
+
+    def _name_missing_logs(self, now_ms: int) -> None:
+        late = (
+            (Job.log_state == LogState.OPEN)
+            & (Job.ended_at > now_ms - _LOG_FORGOTTEN_MS)
+            & (Job.ended_at < now_ms - _LOG_LATE_MS)
+            & (Job.log_next_record < Job.records)
+        )
+        if not Job.select(Job.id).where(late).exists():
+            return
+        with write_tx():
+            for job in Job.select().where(late).limit(_TIMERS_AT_ONCE):
+                assert job.records is not None
+                gap = [job.log_next_record, job.records - 1]
+                words = f"LOG_GAP: log incomplete: records {gap[0]}–{gap[1]} missing"
+                say(self._parts.vault, job.task, now_ms, Level.WARNING, words, job.step, job.target_name)
+                Job.update(log_state=LogState.GAP, log_gaps=[*job.log_gaps, gap], log_next_record=job.records).where(
+                    Job.id == job.id
+                ).execute()
+
+    def _tidy(self, now_ms: int) -> None:
+        """Rows that nobody will ask for."""
+        with write_tx():
+            IssuedFrame.delete().where(IssuedFrame.issued_at < now_ms - _FRAMES_KEPT_MS).execute()
+            Outbox.delete().where(
+                Outbox.state.in_([OutboxState.DONE, OutboxState.DEAD]), Outbox.created_at < now_ms - _DAY_MS
+            ).execute()
+            unanswered: Any = SpokeSession.select(SpokeSession.id).where(
+                ~SpokeSession.live, SpokeSession.last_counter == 0, SpokeSession.opened_at < now_ms - _DAY_MS
+            )
+            Outbox.delete().where(Outbox.kind == OutboxKind.WELCOME, Outbox.cid.in_(unanswered)).execute()
+            SpokeSession.delete().where(
+                ~SpokeSession.live, SpokeSession.last_counter == 0, SpokeSession.opened_at < now_ms - _DAY_MS
+            ).execute()
