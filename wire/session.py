@@ -103,6 +103,8 @@ class _Open:
     window: SequenceWindow
     next_seq: int = 1
     closed_at: int | None = None
+    is_worn_out: bool = False
+    """A number came that its window cannot place: time for a new session."""
 
 
 class SpokeSession:
@@ -172,8 +174,8 @@ class SpokeSession:
         return body
 
     def receive(self, frame: bytes, mono_s: float) -> Received:
-        """A command or cancel of this session, checked in the order of the page: frame, address, epoch, session, time,
-        number, seal, schema. What the machine's owner allows, and the journal, come after.
+        """A command or cancel of this session, checked in the order of the page: frame, address, epoch, session,
+        number, time, seal, schema. What the machine's owner allows, and the journal, come after.
         """
         verified = self._verify(frame, mono_s)
         with naming(verified.header):
@@ -182,12 +184,13 @@ class SpokeSession:
                 raise Refused(Code.ENV_TYPE, f"{verified.kind.name.lower()} is not taken here")
             self._check_sender(header)
             session = self._session_of(header)
+            # Counted before it is judged further: a number that was refused is not one that is missing.
+            first = self._count(session, header.seq)
             now_s = self.time(mono_s)
             check_span(header)
             check_time(header, now_s)
             if verified.kind is MessageType.COMMAND and self.trust.expired(now_s):
                 raise Refused(Code.TRUST_EXPIRED, f"version {self.trust.version}")
-            session.window, first = session.window.accept(header.seq)
             self._epoch_floor = max(self._epoch_floor, header.epo)
             return open_body(verified, self.identity.boxes, first=first)
 
@@ -252,10 +255,11 @@ class SpokeSession:
         return self._named_trust_version > self.trust.version
 
     def hello_due(self, mono_s: float) -> bool:
-        """No answer is awaited, and there is no session or it is half a day old."""
+        """No answer is awaited, and there is no session, or it is half a day old or has lost count."""
         if self._asked is not None and mono_s - self._asked.mono_s <= WELCOME_WITHIN_S:
             return False
-        return self._open is None or mono_s - self._open.mono_s > RENEW_AFTER_S
+        session = self._open
+        return session is None or session.is_worn_out or mono_s - session.mono_s > RENEW_AFTER_S
 
     def time(self, mono_s: float) -> int:
         """The hub's UTC seconds; Refused(ENV_SESSION) before the first welcome."""
@@ -286,6 +290,14 @@ class SpokeSession:
                 return former
             raise Refused(Code.ENV_SESSION, "sent in a session that had ended")
         raise Refused(Code.ENV_SESSION, "sent in a session that is not ours")
+
+    def _count(self, session: _Open, seq: int) -> bool:
+        try:
+            session.window, first = session.window.accept(seq)
+        except Refused:
+            session.is_worn_out = True
+            raise
+        return first
 
     def _check_welcome(self, verified: Verified, mono_s: float) -> _Asked:
         header = verified.header

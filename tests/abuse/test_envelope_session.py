@@ -208,10 +208,21 @@ def test_t032_numbers_out_of_order_inside_the_window_are_each_taken_once(hub, sp
 
 def test_t032_a_number_beyond_the_window_is_refused_and_a_new_session_takes_the_job(hub, spoke):
     job = command()
+    assert not spoke.session.hello_due(spoke.mono)
     assert code_of(receive, spoke, hub.send(spoke, job, seq=WINDOW + 1).frame) is Code.ENV_SEQ
+    assert spoke.session.hello_due(spoke.mono)
     hub.open_session(spoke)
     again = receive(spoke, hub.send(spoke, job).frame)
     assert (again.header.cid, again.header.seq) == (job.cid, 1)
+
+
+def test_t032_a_number_that_was_refused_for_another_reason_leaves_no_gap(hub, spoke):
+    for seq in range(1, WINDOW + 1):
+        if seq % 100 == 7:
+            assert code_of(receive, spoke, hub.send(spoke, command(), now_s=NOW - 3600).frame) is Code.ENV_EXPIRED
+        else:
+            assert receive(spoke, hub.send(spoke, command()).frame).first
+    assert receive(spoke, hub.send(spoke, command()).frame).header.seq == WINDOW + 1
 
 
 def test_t032_a_number_below_the_floor_is_refused(hub, spoke):

@@ -200,7 +200,7 @@ def test_t077_an_expired_document_stops_new_commands_but_no_report_and_a_new_one
     assert receive(spoke, hub.send(spoke, Cancel(command().cid, ""), kind=MessageType.CANCEL).frame)
     assert hub.receive(spoke.session.seal(MessageType.HEARTBEAT, heartbeat(spoke.session), spoke.mono).frame)
     spoke.session.trust = spoke.session.trust.update([hub.publish(expires=NOW + 300 * DAY)])
-    assert receive(spoke, late).first
+    assert receive(spoke, late).body
 
 
 def test_t081_a_spoke_that_slept_through_three_root_rotations_walks_the_chain(hub):
