@@ -1,0 +1,35 @@
+"""All operations by name: what is not listed here cannot be asked for."""
+
+from types import MappingProxyType
+from typing import Any
+
+from hub.operations import (
+    access,
+    apply,
+    environments,
+    infrastructure,
+    lifecycles,
+    packages,
+    projects,
+    releases,
+    variables,
+    work,
+)
+from hub.operations.operation import Operation
+
+_MODULES = (
+    environments,
+    lifecycles,
+    projects,
+    variables,
+    releases,
+    work,
+    infrastructure,
+    packages,
+    access,
+    apply,
+)
+
+CATALOGUE: MappingProxyType[str, Operation[Any]] = MappingProxyType(
+    {operation.name: operation for module in _MODULES for operation in module.OPERATIONS}
+)

@@ -1,0 +1,148 @@
+"""The documents of a project file: what may stand in each kind, and the same documents written from what is stored.
+
+A field that is left out is left as it is; an empty list empties.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from hub.infrastructure.display_names import MAX_LENGTH
+from hub.operations.body import Body, Line, Name, Ref, RefList, RoleList, Text
+from hub.projects import lifecycles, projects, targeting, variables
+from hub.projects.lifecycles import PhaseList
+from hub.projects.process import ProcessBody, as_written
+from hub.projects.variables import VariableList
+from hub.storage.models import Environment, Lifecycle, Project, Target, Variable, VariableSet
+
+Document = dict[str, Any]
+
+
+class EnvironmentDocument(Body):
+    kind: Literal["Environment"]
+    name: Name
+    description: Line | None = None
+    position: Annotated[int, Field(ge=0, le=100_000)] | None = None
+
+
+class LifecycleDocument(Body):
+    kind: Literal["Lifecycle"]
+    name: Name
+    description: Line | None = None
+    phases: PhaseList | None = None
+
+
+class VariableSetDocument(Body):
+    kind: Literal["VariableSet"]
+    name: Name
+    description: Line | None = None
+    variables: VariableList | None = None
+
+
+class TargetDocument(Body):
+    """Of a target that exists: a machine joins by enrolling, not by being written down."""
+
+    kind: Literal["Target"]
+    name: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
+    roles: RoleList | None = None
+    environments: RefList | None = None
+
+
+class ProjectDocument(Body):
+    kind: Literal["Project"]
+    name: Name
+    description: Text | None = None
+    group: Line | None = None
+    lifecycle: Ref | None = None
+    variable_sets: RefList | None = None
+    variables: VariableList | None = None
+    process: ProcessBody | None = None
+
+
+# In the order in which documents are applied: what is named comes before what names it, whatever the file's order.
+KINDS: dict[str, type[BaseModel]] = {
+    "Environment": EnvironmentDocument,
+    "Lifecycle": LifecycleDocument,
+    "VariableSet": VariableSetDocument,
+    "Target": TargetDocument,
+    "Project": ProjectDocument,
+}
+
+
+def environment_document(row: Environment) -> Document:
+    return _without_blanks({"kind": "Environment", "name": row.name, "description": row.description})
+
+
+def lifecycle_document(row: Lifecycle) -> Document:
+    phases = lifecycles.as_written(row)
+    return _without_blanks({"kind": "Lifecycle", "name": row.name, "description": row.description}) | {
+        "phases": [
+            {key: value for key, value in phase.items() if (key, value) != ("require", "all")} for phase in phases
+        ]
+    }
+
+
+def variable_set_document(row: VariableSet) -> Document:
+    return _without_blanks({"kind": "VariableSet", "name": row.name, "description": row.description}) | {
+        "variables": [variable_document(found) for found in variables.of(row)]
+    }
+
+
+def target_document(row: Target, names: dict[str, str]) -> Document:
+    return {
+        "kind": "Target",
+        "name": row.name,
+        "roles": sorted(row.roles),
+        "environments": sorted(names[found] for found in targeting.environments_of(row) if found in names),
+    }
+
+
+def project_document(row: Project, names: dict[str, str]) -> Document:
+    """`names`: of environments, by id."""
+    head = {
+        "kind": "Project",
+        "name": row.name,
+        "description": row.description,
+        "group": row.group,
+        "lifecycle": Lifecycle.get_by_id(row.lifecycle).name,
+        "variable_sets": [found.name for found in projects.sets_of(row)] or None,
+    }
+    return _without_blanks(head) | {
+        "variables": [variable_document(found) for found in variables.of(row)],
+        "process": [as_written(step, lambda found: names.get(found, found)) for step in row.process],
+    }
+
+
+def variable_document(row: Variable) -> Document:
+    """A secret's value is not in it: the client takes it from its environment when it applies the file."""
+    scope = variables.written_scope(row.scope)
+    written: Document = {"name": row.name}
+    if row.secret:
+        written |= {"secret": True, "value_from_env": _environment_name(row.name)}
+    else:
+        written |= {"value": row.value}
+    extra = {"scope": scope or None, "description": row.description, "expose_env": row.expose_env or None}
+    return written | _without_blanks(extra)
+
+
+def file_of(row: Project, *, values: bool) -> list[Document]:
+    """Everything that a project needs, as the documents of one file; `values`: with its variables."""
+    names = {found.id: found.name for found in Environment.select()}
+    lifecycle = Lifecycle.get_by_id(row.lifecycle)
+    used = [found for phase in lifecycle.phases for found in phase["environments"] if found in names]
+    found = [
+        *(environment_document(Environment.get_by_id(one)) for one in dict.fromkeys(used)),
+        lifecycle_document(lifecycle),
+        *(variable_set_document(one) for one in projects.sets_of(row)),
+        project_document(row, names),
+    ]
+    # A document without the key leaves variables as they are.
+    return found if values else [{key: part for key, part in one.items() if key != "variables"} for one in found]
+
+
+def _environment_name(name: str) -> str:
+    return "".join(c.upper() if c.isascii() and c.isalnum() else "_" for c in name)
+
+
+def _without_blanks(document: Document) -> Document:
+    return {key: value for key, value in document.items() if value not in (None, "")}

@@ -1,0 +1,145 @@
+"""What is where: for each project and environment the newest deployment, and what runs there since the last good one."""
+
+from peewee import JOIN, fn
+
+from hub.access.caller import Caller
+from hub.operations.body import Reply
+from hub.permissions import Permission
+from hub.queries.listing import at_text, time_text
+from hub.storage.models import Deployment, Environment, JoinToken, Package, Project, Release, Spoke, Target, Task
+
+
+class Cell(Reply):
+    """The newest deployment; `running_version` is the release that last succeeded there, if that is another one."""
+
+    task: str
+    version: str
+    state: str
+    waiting_for: str
+    at: str
+    ended_at: str | None
+    running_version: str | None
+
+
+class Row(Reply):
+    """`cells` in the order of the matrix's environments; null where nothing was ever deployed."""
+
+    project: str
+    slug: str
+    group: str
+    cells: list[Cell | None]
+
+
+class FirstSteps(Reply):
+    """What a new hub still lacks, each true once it is there."""
+
+    environments: bool
+    targets: bool
+    pending_spokes: int
+    packages: bool
+    projects: bool
+    releases: bool
+    deployments: bool
+    join_codes: bool
+
+
+class Matrix(Reply):
+    environments: list[str]
+    rows: list[Row]
+    first_steps: FirstSteps
+
+
+def matrix(caller: Caller) -> Matrix:
+    """All projects that the caller may see; a fixed number of queries however many there are."""
+    environments = list(Environment.select().order_by(Environment.position, Environment.id))
+    query = Project.select().order_by(Project.group, Project.name)
+    visible = caller.projects_with(Permission.PROJECT_VIEW)
+    if visible is not None:
+        query = query.where(Project.id << visible)
+    newest, good = _newest_deployments(), _newest_good_versions()
+    rows = [
+        Row(
+            project=project.name,
+            slug=project.slug,
+            group=project.group,
+            cells=[_cell(newest, good, project.id, environment.id) for environment in environments],
+        )
+        for project in query
+    ]
+    return Matrix(environments=[row.name for row in environments], rows=rows, first_steps=_first_steps(bool(rows)))
+
+
+Place = tuple[str, str]
+
+
+def _newest_deployments() -> dict[Place, Deployment]:
+    newest = (
+        Deployment.select(Deployment.project, Deployment.environment, fn.MAX(Deployment.created_at).alias("at"))
+        .group_by(Deployment.project, Deployment.environment)
+        .alias("newest")
+    )
+    same = (
+        (Deployment.project == newest.c.project)
+        & (Deployment.environment == newest.c.environment)
+        & (Deployment.created_at == newest.c.at)
+    )
+    query = (
+        Deployment.select(Deployment, Task, Release)
+        .join(newest, JOIN.INNER, on=same)
+        .switch(Deployment)
+        .join(Task, on=(Deployment.task == Task.id), attr="work")
+        .switch(Deployment)
+        .join(Release, on=(Deployment.release == Release.id), attr="frozen")
+    )
+    return {(row.project, row.environment): row for row in query}
+
+
+def _newest_good_versions() -> dict[Place, str]:
+    good = (
+        Deployment.select(Deployment.project, Deployment.environment, fn.MAX(Deployment.created_at).alias("at"))
+        .join(Task, on=(Deployment.task == Task.id))
+        .where(Task.state == "succeeded")
+        .group_by(Deployment.project, Deployment.environment)
+        .alias("good")
+    )
+    same = (
+        (Deployment.project == good.c.project)
+        & (Deployment.environment == good.c.environment)
+        & (Deployment.created_at == good.c.at)
+    )
+    query = (
+        Deployment.select(Deployment, Release)
+        .join(good, JOIN.INNER, on=same)
+        .switch(Deployment)
+        .join(Release, on=(Deployment.release == Release.id), attr="frozen")
+    )
+    return {(row.project, row.environment): row.frozen.version for row in query}
+
+
+def _cell(newest: dict[Place, Deployment], good: dict[Place, str], project: str, environment: str) -> Cell | None:
+    row = newest.get((project, environment))
+    if row is None:
+        return None
+    version, runs = row.frozen.version, good.get((project, environment))
+    return Cell(
+        task=row.work.id,
+        version=version,
+        state=str(row.work.state),
+        waiting_for=row.work.waiting_for,
+        at=time_text(row.created_at),
+        ended_at=at_text(row.work.ended_at),
+        running_version=runs if runs != version else None,
+    )
+
+
+def _first_steps(projects: bool) -> FirstSteps:
+    return FirstSteps(
+        environments=Environment.select().exists(),
+        targets=Target.select().exists(),
+        pending_spokes=Spoke.select().where(Spoke.state == "pending").count(),
+        packages=Package.select().exists(),
+        projects=projects,
+        releases=Release.select().exists(),
+        deployments=Deployment.select().exists(),
+        join_codes=JoinToken.select().exists(),
+    )

@@ -1,0 +1,166 @@
+"""Targets, the spokes that serve them, and the join codes by which spokes come in."""
+
+from hub.infrastructure import spokes
+from hub.operations.body import Reply
+from hub.projects import finding, targeting
+from hub.queries import environments as environment_queries
+from hub.queries.listing import Order, Page, Slice, at_text, page, time_text
+from hub.storage.models import JoinToken, Spoke, Target, TargetEnvironment
+
+
+class TargetView(Reply):
+    """`thumbprint`: of the spoke that serves it, in full."""
+
+    id: str
+    name: str
+    kind: str
+    roles: list[str]
+    environments: list[str]
+    health: str
+    health_reason: str
+    health_since: str
+    last_seen: str | None
+    runner: int
+    spoke: str | None
+    thumbprint: str | None
+    disabled: bool
+    disabled_reason: str
+    version: int
+
+
+class SpokeView(Reply):
+    id: str
+    name: str
+    kind: str
+    state: str
+    thumbprint: str
+    platform: dict[str, str]
+    software: str
+    runner: int
+    created_at: str
+    approved_at: str | None
+    revoked_at: str | None
+    last_seen: str | None
+    clock_skew_s: float
+    version: int
+
+
+class JoinCodeView(Reply):
+    """Never the code itself: only its hash is kept."""
+
+    id: str
+    role: str
+    name_pattern: str
+    roles: list[str]
+    environments: list[str]
+    approve: str
+    created_by: str
+    created_at: str
+    expires_at: str
+    used_at: str | None
+    used_by: str | None
+    revoked_at: str | None
+
+
+def target_view(row: Target) -> TargetView:
+    spoke = Spoke.get_or_none(Spoke.id == row.spoke) if row.spoke else None
+    names = environment_queries.names()
+    return TargetView(
+        id=row.id,
+        name=row.name,
+        kind=str(row.kind),
+        roles=sorted(row.roles),
+        environments=sorted(names[found] for found in targeting.environments_of(row) if found in names),
+        health=str(row.health),
+        health_reason=row.health_reason,
+        health_since=time_text(row.health_since),
+        last_seen=at_text(spoke.last_seen_at) if spoke else None,
+        runner=spoke.runner_release if spoke else 0,
+        spoke=spoke.id if spoke else None,
+        thumbprint=spokes.thumbprint_of(spoke) if spoke else None,
+        disabled=row.disabled_at is not None,
+        disabled_reason=row.disabled_reason,
+        version=row.version,
+    )
+
+
+def spoke_view(row: Spoke) -> SpokeView:
+    return SpokeView(
+        id=row.id,
+        name=row.name,
+        kind=str(row.kind),
+        state=str(row.state),
+        thumbprint=spokes.thumbprint_of(row),
+        platform={str(key): str(value) for key, value in row.platform.items()},
+        software=row.software,
+        runner=row.runner_release,
+        created_at=time_text(row.created_at),
+        approved_at=at_text(row.approved_at),
+        revoked_at=at_text(row.revoked_at),
+        last_seen=at_text(row.last_seen_at),
+        clock_skew_s=float(row.clock_skew_s),
+        version=row.version,
+    )
+
+
+def join_code_view(row: JoinToken) -> JoinCodeView:
+    names = environment_queries.names()
+    return JoinCodeView(
+        id=row.id,
+        role=row.role,
+        name_pattern=row.name_pattern,
+        roles=row.roles,
+        environments=[names.get(found, found) for found in row.environments],
+        approve=str(row.approve),
+        created_by=row.created_by,
+        created_at=time_text(row.created_at),
+        expires_at=time_text(row.expires_at),
+        used_at=at_text(row.used_at),
+        used_by=row.used_by,
+        revoked_at=at_text(row.revoked_at),
+    )
+
+
+def targets(part: Slice, *, q: str = "", role: str = "", environment: str = "", health: str = "") -> Page[TargetView]:
+    query = Target.select()
+    if q:
+        query = query.where(Target.name.contains(q))
+    if health:
+        query = query.where(Target.health == health)
+    if environment:
+        inside = TargetEnvironment.select(TargetEnvironment.target).where(
+            TargetEnvironment.environment == finding.environment(environment, "environment").id
+        )
+        query = query.where(Target.id << inside)
+    if role:
+        # Roles are a list in one column; there are hundreds of targets, not millions.
+        having = [row.id for row in Target.select(Target.id, Target.roles) if role in row.roles]
+        query = query.where(Target.id << having)
+    return page(query, Order(Target.name, Target.id), part, target_view)
+
+
+def target(ref: str) -> TargetView:
+    return target_view(targeting.target(ref))
+
+
+def all_spokes(part: Slice, *, state: str = "") -> Page[SpokeView]:
+    query = Spoke.select()
+    if state:
+        query = query.where(Spoke.state == state)
+    return page(query, Order(Spoke.created_at, Spoke.id, newest_first=True), part, spoke_view)
+
+
+def spoke_row(ref: str) -> Spoke:
+    """By id or name; of several with one name, the newest that is not revoked."""
+    found: Spoke = finding.find(
+        Spoke, ref, "spoke", names=(Spoke.name,), newest=(Spoke.revoked_at.is_null(False), Spoke.created_at.desc())
+    )
+    return found
+
+
+def spoke(ref: str) -> SpokeView:
+    return spoke_view(spoke_row(ref))
+
+
+def join_codes(part: Slice) -> Page[JoinCodeView]:
+    return page(JoinToken.select(), Order(JoinToken.created_at, JoinToken.id, newest_first=True), part, join_code_view)

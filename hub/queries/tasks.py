@@ -1,0 +1,252 @@
+"""Tasks: their state, their steps on each target, their log."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from peewee import Expression
+
+from hub.access.caller import Caller
+from hub.errors import Invalid, NotFound
+from hub.operations.body import Reply
+from hub.orchestrator import task_log
+from hub.orchestrator.task_steps import task_steps
+from hub.permissions import Permission
+from hub.projects import finding
+from hub.queries import projects
+from hub.queries.listing import Order, Page, Slice, at_text, page, time_text
+from hub.storage.models import Deployment, Environment, Project, Release, Task
+from hub.storage.vault import Vault
+
+
+class TaskView(Reply):
+    """`project`, `environment` and `release` are names, null where the task has none."""
+
+    id: str
+    kind: str
+    title: str
+    state: str
+    project: str | None
+    environment: str | None
+    release: str | None
+    created_at: str
+    created_by: str | None
+    started_at: str | None
+    ended_at: str | None
+    waiting_for: str
+    failure: str
+    log_lines: int
+    version: int
+
+
+class StepTarget(Reply):
+    """`log`: open, complete, gap or truncated."""
+
+    name: str
+    state: str
+    exit_code: int | None
+    message: str
+    log: str
+    started_at: str | None
+    ended_at: str | None
+
+
+class TaskStep(Reply):
+    name: str
+    state: str
+    targets: list[StepTarget]
+
+
+class TaskDetail(TaskView):
+    steps: list[TaskStep]
+
+
+class LogLineView(Reply):
+    """`step` and `target` are "" for the task's own words."""
+
+    seq: int
+    at: str
+    step: str
+    target: str
+    level: str
+    text: str
+
+
+class LogPage(Reply):
+    """`next` goes into `?after=`; null: nothing more at present."""
+
+    items: list[LogLineView]
+    next: int | None
+
+
+class DeploymentView(Reply):
+    id: str
+    task: str
+    project: str
+    release: str
+    environment: str
+    state: str
+    created_at: str
+    ended_at: str | None
+
+
+def view(row: Task) -> TaskView:
+    return TaskView(**_members(row))
+
+
+def all_tasks(
+    caller: Caller, part: Slice, *, states: Iterable[str] = (), kind: str = "", project: str = "", environment: str = ""
+) -> Page[TaskView]:
+    """The newest first."""
+    query = Task.select().where(_visible(caller))
+    wanted = list(states)
+    if wanted:
+        query = query.where(Task.state << wanted)
+    if kind:
+        query = query.where(Task.kind == kind)
+    if project:
+        query = query.where(Task.project == projects.row_of(caller, project).id)
+    if environment:
+        query = query.where(Task.environment == finding.environment(environment).id)
+    return page(query, Order(Task.created_at, Task.id, newest_first=True), part, view)
+
+
+def row_of(caller: Caller, task_id: str) -> Task:
+    """The task, if the caller may see it.
+
+    Raises:
+        NotFound: in the same words for a foreign one.
+    """
+    row = Task.get_or_none((Task.id == task_id) & _visible(caller))
+    if row is None:
+        raise NotFound(f"no task {task_id!r}")
+    found: Task = row
+    return found
+
+
+def task(caller: Caller, task_id: str) -> TaskDetail:
+    row = row_of(caller, task_id)
+    steps = [
+        TaskStep(name=step["name"], state=str(step["state"]), targets=[_target(found) for found in step["targets"]])
+        for step in task_steps(row.id)
+    ]
+    return TaskDetail(**_members(row), steps=steps)
+
+
+def log(
+    caller: Caller,
+    vault: Vault,
+    task_id: str,
+    *,
+    after: int = 0,
+    limit: int = 100,
+    step: str | None = None,
+    target: str | None = None,
+    level: str | None = None,
+    q: str | None = None,
+) -> LogPage:
+    row = row_of(caller, task_id)
+    lines, following = task_log.read(
+        vault, row.id, after=after, limit=limit, step=step, target=target, level=level, q=q
+    )
+    return LogPage(items=[line_view(line) for line in lines], next=following)
+
+
+def line_view(line: task_log.LogLine) -> LogLineView:
+    return LogLineView(
+        seq=line.seq, at=time_text(line.at), step=line.step, target=line.target, level=line.level, text=line.text
+    )
+
+
+def unknown_state(known: Iterable[str]) -> Invalid:
+    return Invalid(f"expected one or more of {', '.join(sorted(known))}, with commas between", field="state")
+
+
+def deployments(caller: Caller, part: Slice, *, project: str = "", environment: str = "") -> Page[DeploymentView]:
+    """The newest first."""
+    query = Deployment.select(Deployment, Task).join(Task, on=(Deployment.task == Task.id)).where(_visible(caller))
+    if project:
+        query = query.where(Deployment.project == projects.row_of(caller, project).id)
+    if environment:
+        query = query.where(Deployment.environment == finding.environment(environment).id)
+    order = Order(Deployment.created_at, Deployment.id, newest_first=True)
+    return page(query, order, part, deployment_view)
+
+
+def deployment(caller: Caller, deployment_id: str) -> DeploymentView:
+    row = Deployment.get_or_none(Deployment.id == deployment_id)
+    if row is None:
+        raise NotFound(f"no deployment {deployment_id!r}")
+    try:
+        row_of(caller, _task_id(row))
+    except NotFound:
+        raise NotFound(f"no deployment {deployment_id!r}") from None
+    return deployment_view(row)
+
+
+def deployment_view(row: Deployment) -> DeploymentView:
+    work = Task.get_by_id(_task_id(row))
+    return DeploymentView(
+        id=row.id,
+        task=work.id,
+        project=Project.get_by_id(row.project).name,
+        release=Release.get_by_id(row.release).version,
+        environment=Environment.get_by_id(row.environment).name,
+        state=str(work.state),
+        created_at=time_text(row.created_at),
+        ended_at=at_text(work.ended_at),
+    )
+
+
+def _visible(caller: Caller) -> Expression:
+    """Tasks of the projects and environments in which the caller may look at tasks; those of no project need all."""
+    everywhere = caller.projects_with(Permission.TASK_VIEW)
+    limited = caller.environments_with(Permission.TASK_VIEW, None)
+    if everywhere is None and limited is None:
+        return Task.id.is_null(False)
+    allowed = Task.id.is_null(True)
+    projects_seen = [row.id for row in Project.select(Project.id)] if everywhere is None else everywhere
+    for found in projects_seen:
+        reachable = caller.environments_with(Permission.TASK_VIEW, found)
+        inside = Task.project == found
+        allowed |= inside if reachable is None else inside & (Task.environment << reachable)
+    return allowed
+
+
+def _target(found: dict[str, Any]) -> StepTarget:
+    return StepTarget(
+        name=found["name"],
+        state=str(found["state"]),
+        exit_code=found["exit_code"],
+        message=found["message"],
+        log=str(found["log"]),
+        started_at=at_text(found["started_at"]),
+        ended_at=at_text(found["ended_at"]),
+    )
+
+
+def _task_id(row: Deployment) -> str:
+    # A joined query fills in the row where the id stands otherwise.
+    return str(getattr(row.task, "id", row.task))
+
+
+def _members(row: Task) -> dict[str, Any]:
+    project = Project.get_or_none(Project.id == row.project)
+    environment = Environment.get_or_none(Environment.id == row.environment)
+    release = Release.get_or_none(Release.id == row.release)
+    return {
+        "id": row.id,
+        "kind": str(row.kind),
+        "title": row.title,
+        "state": str(row.state),
+        "project": project.name if project else None,
+        "environment": environment.name if environment else None,
+        "release": release.version if release else None,
+        "created_at": time_text(row.created_at),
+        "created_by": row.created_by,
+        "started_at": at_text(row.started_at),
+        "ended_at": at_text(row.ended_at),
+        "waiting_for": row.waiting_for,
+        "failure": row.failure,
+        "log_lines": row.log_lines,
+        "version": row.version,
+    }
