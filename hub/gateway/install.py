@@ -7,6 +7,11 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
+from flask import Blueprint, Response, send_file
+
+from hub.errors import NotFound
+from hub.gateway.parts import GatewayParts
+
 _WHEEL_NAME = re.compile(r"manyarm-[A-Za-z0-9._+-]+\.whl", re.ASCII)
 
 
@@ -20,6 +25,24 @@ class Wheel:
     @property
     def name(self) -> str:
         return self.path.name
+
+
+def routes(parts: GatewayParts) -> Blueprint:
+    """Public by design: program text that anybody may have."""
+    here = Blueprint("install", __name__)
+
+    def script() -> Response:
+        return Response(install_script(), mimetype="text/x-shellscript")
+
+    def wheel(name: str) -> Response:
+        offered = wheel_on_offer(parts.wheels)
+        if offered is None or name != offered.name:
+            raise NotFound("the hub does not offer this wheel; make a new join code to see the present one")
+        return send_file(offered.path, mimetype="application/octet-stream", as_attachment=True)
+
+    here.get("/install")(script)
+    here.get("/wheel/<name>")(wheel)
+    return here
 
 
 def install_script() -> bytes:

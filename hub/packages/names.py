@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from hub.errors import Invalid
 from hub.packages.versions import Version, VersionError
 
 # Longest first: x.tar.gz is a tar.gz, never a gz.
@@ -68,3 +69,17 @@ def parse_filename(name: str) -> PackageFile:
     if wrong_version is not None:
         raise BadName(str(wrong_version)) from wrong_version
     raise BadName(f"{name[:60]!a}: expected ID.VERSION.{extension}, such as storefront.1.4.0.{extension}")
+
+
+def parse_package_name(name: object) -> PackageFile:
+    """As `parse_filename`, of whatever a request holds.
+
+    Raises:
+        Invalid: it is no text, or no such name.
+    """
+    if not isinstance(name, str):
+        raise Invalid("expected a file name, ID.VERSION.EXT", field="name")
+    try:
+        return parse_filename(name)
+    except BadName as error:
+        raise Invalid(str(error), field="name") from error

@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from functools import total_ordering
 
-MAX_LENGTH = 100
+# NuGet has the same limit; the sort key of a version this long still fits its column.
+MAX_LENGTH = 64
 # Ten digits hold any date or build counter, and keep the sort key short.
 _NUMBER = r"(?:0|[1-9][0-9]{0,9})"
 _IDENTIFIERS = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
@@ -84,7 +85,7 @@ def _number_key(number: int) -> str:
 
 def _identifier_key(identifier: str) -> str:
     # Numbers come before words; a longer number (without leading zeros) is the larger one.
-    return f"0{len(identifier):03d}{identifier}" if identifier.isdigit() else f"1{identifier}"
+    return f"0{len(identifier):02d}{identifier}" if identifier.isdigit() else f"1{identifier}"
 
 
 def _what_is_wrong(text: str) -> str:

@@ -34,19 +34,21 @@ class Reader(Protocol):
     def walk(self, *, with_content: bool) -> Iterator[Tuple[Entry, Iterator[bytes]]]: ...
 
 
-def inspect(path: str | Path, limits: Limits | None = None, *, extension: str = "") -> Inspection:
+def inspect(archive: str | Path | BinaryIO, limits: Limits | None = None, *, extension: str = "") -> Inspection:
     """Everything that the archive holds, after all checks of pass 1; nothing is written.
 
     Args:
-        path: The archive.
+        archive: Its path, or itself as a seekable stream, which stays open.
         limits: What it may cost.
-        extension: Its format (`zip`, `tar.gz`, …) where the path's own name does not say it.
+        extension: Its format (`zip`, `tar.gz`, …) where no path's name says it.
 
     Raises:
         ArchiveRefused: with the ARC_* code of the rule that it breaks.
     """
-    with Path(path).open("rb") as stream:
-        return _inspected(open_reader(stream, extension or extension_of(path), limits or Limits()))
+    if not isinstance(archive, (str, Path)):
+        return _inspected(open_reader(archive, extension, limits or Limits()))
+    with Path(archive).open("rb") as stream:
+        return _inspected(open_reader(stream, extension or extension_of(archive), limits or Limits()))
 
 
 def inspect_tar(pieces: Iterator[bytes], packed_bytes: int, limits: Limits | None = None) -> Inspection:

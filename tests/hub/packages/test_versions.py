@@ -46,3 +46,14 @@ def test_a_version_of_five_thousand_characters_is_refused_at_once():
 
 def test_the_sort_key_is_plain_hexadecimal():
     assert set(Version.parse("1.0.0-RC.1").sort_key) <= set("0123456789abcdef")
+
+
+def test_the_longest_sort_key_fits_its_column():
+    longest = max(
+        (
+            Version.parse(text[:MAX_LENGTH].rstrip(".-"))
+            for text in ("1.0.0-" + "1." * 40, "1.0.0-" + "a." * 40, "1.0.0-" + "9" * 80)
+        ),
+        key=lambda version: len(version.sort_key),
+    )
+    assert len(longest.sort_key) <= 400

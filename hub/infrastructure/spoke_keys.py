@@ -1,0 +1,44 @@
+"""The directory of spokes' signing keys: whom the hub believes, read from sealed rows."""
+
+from hub.states import SpokeState
+from hub.storage.database import connection
+from hub.storage.models import Spoke
+from hub.storage.seals import RowSeals
+from wire.errors import Code, Refused
+from wire.keys import VerifyKey, hex_bytes
+from wire.roles import Role, TrustedKey
+
+
+class SpokeDirectory:
+    """A KeyDirectory of the role spoke-sign; every look-up reads the row, so that a revocation counts at once."""
+
+    def __init__(self, seals: RowSeals) -> None:
+        self._seals = seals
+
+    def key(self, kid: bytes, role: Role, at: int) -> TrustedKey:  # noqa: ARG002  a spoke's key has no dates of its own
+        """The key of a trusted spoke.
+
+        Raises:
+            Refused: ENV_KEY for an unknown, revoked or altered one, JOIN_PENDING for one that nobody has approved.
+        """
+        unknown = Refused(Code.ENV_KEY, f"no key {kid.hex()} as {role}")
+        if role is not Role.SPOKE_SIGN:
+            raise unknown
+        with connection():
+            row: Spoke | None = Spoke.get_or_none(Spoke.sign_kid == kid.hex())
+            if row is None:
+                return self._announced(kid, unknown)
+        if not self._seals.holds(row) or row.state == SpokeState.REVOKED:
+            raise unknown
+        if row.state == SpokeState.PENDING:
+            raise Refused(Code.JOIN_PENDING, f"spoke {row.id} waits for approval")
+        return TrustedKey(VerifyKey.of(hex_bytes(row.sign_pk, 32)), Role.SPOKE_SIGN, row.id)
+
+    def _announced(self, kid: bytes, unknown: Refused) -> TrustedKey:
+        """A key that `rotate` has announced; it takes over with its first frame."""
+        rows = Spoke.select().where(Spoke.next_sign_pk.is_null(False), Spoke.state == SpokeState.TRUSTED)
+        for row in rows:
+            key = VerifyKey.of(hex_bytes(row.next_sign_pk, 32))
+            if key.kid == kid and self._seals.holds(row):
+                return TrustedKey(key, Role.SPOKE_SIGN, row.id)
+        raise unknown
