@@ -160,6 +160,11 @@ def test_t020_announced_sizes_are_refused_before_anything_is_allocated(hub, head
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 5 * 1024
 
 
+def test_t020_an_oversized_frame_is_refused_by_its_size_alone(hub):
+    for frame in (b"MAE1" + bytes(3 << 20), bytes(3 << 20)):
+        assert code_of(verify, frame, hub.chain.directory(), NOW) is Code.ENV_TOOBIG
+
+
 def test_t021_glued_frames_and_stray_bytes_are_refused(hub, spoke, frame):
     assert code_of(receive, spoke, frame + frame) is Code.ENV_LENGTH
     assert code_of(receive, spoke, frame + b"\n") is Code.ENV_LENGTH
