@@ -51,8 +51,9 @@ class HubApi:
     def delete(self, path: str) -> Json:
         return self._json("DELETE", path, None, {"If-Match": "*"})
 
-    def send_bytes(self, path: str, body: bytes) -> Json:
-        return self._json("POST", path, body, {"Content-Type": "application/octet-stream"})
+    def send(self, path: str, pieces: Iterator[bytes], length: int, kind: str) -> Json:
+        """One upload of so many bytes, as they come; not tried again by itself, for the pieces are gone then."""
+        return self._json("POST", path, pieces, {"Content-Type": kind, "Content-Length": str(length)})
 
     def items(self, path: str, **query: object) -> Iterator[Json]:
         """Every item of a list, page by page."""

@@ -7,10 +7,11 @@ import click
 
 from hub.cli.client import printing
 from hub.cli.client.hub_api import HubApi, Json, api, part
-from hub.cli.client.pushing import push_chunks
+from hub.cli.client.pushing import push_file
 from hub.cli.ending import CommandFailed, Status
 
-COLUMNS = ("id", "version", "size", "sha256", "pushed_at")
+VERSIONS = ("id", "version", "size", "sha256", "created_at")
+PACKAGES = ("id", "newest", "versions")
 
 
 @click.group()
@@ -40,8 +41,9 @@ def push(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> None:
 @click.pass_context
 def list_(ctx: click.Context, package_id: str | None, as_json: bool) -> None:
     """List all packages, or the versions of one."""
-    found = list(api(ctx.obj["url"]).items("/packages", id=package_id))
-    printing.as_json(found) if as_json else printing.table(found, COLUMNS)
+    path = f"/packages/{part(package_id)}/versions" if package_id else "/packages"
+    found = list(api(ctx.obj["url"]).items(path))
+    printing.as_json(found) if as_json else printing.table(found, VERSIONS if package_id else PACKAGES)
 
 
 @package.command()
@@ -51,8 +53,8 @@ def list_(ctx: click.Context, package_id: str | None, as_json: bool) -> None:
 @click.pass_context
 def show(ctx: click.Context, package_id: str, version: str, as_json: bool) -> None:
     """Show one version."""
-    found = api(ctx.obj["url"]).get(f"/packages/{part(package_id)}/{part(version)}")
-    printing.as_json(found) if as_json else printing.table([found], COLUMNS)
+    found = api(ctx.obj["url"]).get(f"/packages/{part(package_id)}/versions/{part(version)}")
+    printing.as_json(found) if as_json else printing.table([found], VERSIONS)
 
 
 @package.command()
@@ -61,7 +63,7 @@ def show(ctx: click.Context, package_id: str, version: str, as_json: bool) -> No
 @click.pass_context
 def delete(ctx: click.Context, package_id: str, version: str) -> None:
     """Delete one version that no release needs."""
-    api(ctx.obj["url"]).delete(f"/packages/{part(package_id)}/{part(version)}")
+    api(ctx.obj["url"]).delete(f"/packages/{part(package_id)}/versions/{part(version)}")
     click.echo(f"{package_id} {version} deleted")
 
 
@@ -72,4 +74,4 @@ def _push(hub: HubApi, file: Path) -> Json:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise CommandFailed(f"{file}: cannot be read ({error.strerror})", Status.USAGE) from error
-    return push_chunks(hub, file, size, digest)
+    return push_file(hub, file, size, digest)

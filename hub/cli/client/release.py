@@ -6,7 +6,7 @@ from hub.cli.client import printing
 from hub.cli.client.hub_api import api, part
 from hub.cli.ending import CommandFailed, Status
 
-COLUMNS = ("project", "version", "packages", "created_at")
+COLUMNS = ("project_name", "version", "packages", "created_at")
 
 
 @click.group()
@@ -33,7 +33,7 @@ def create(
     if packages:
         body["packages"] = dict(_pair(text) for text in packages)
     made = api(ctx.obj["url"]).post("/releases", body)
-    printing.as_json(made) if as_json else click.echo(f"release {made['version']} of {made['project']}")
+    printing.as_json(made) if as_json else click.echo(f"release {made['version']} of {made['project_name']}")
 
 
 @release.command(name="list")
