@@ -103,17 +103,18 @@ class Answering:
         Returns:
             The id of the row; None where nobody trustworthy sent the frame.
         """
-        try:
-            received = self._opened(frame)
-        except Refused as error:
-            logger.warning("intent refused", extra={"code": str(error.code), "ref": error.ref})
-            if error.mid:
-                self._answer_unopened(error)
-            return None
-        intent_id = received.header.mid
-        if intent_id not in self._handled and self._run(intent_id, received):
-            self._remember(intent_id)
-        return intent_id
+        with connection():
+            try:
+                received = self._opened(frame)
+            except Refused as error:
+                logger.warning("intent refused", extra={"code": str(error.code), "ref": error.ref})
+                if error.mid:
+                    self._answer_unopened(error)
+                return None
+            intent_id = received.header.mid
+            if intent_id not in self._handled and self._run(intent_id, received):
+                self._remember(intent_id)
+            return intent_id
 
     def sweep(self) -> int:
         """Run what waits in rows: its message is lost, or the broker is down."""
