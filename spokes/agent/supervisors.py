@@ -11,6 +11,7 @@ import os
 import secrets
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +21,7 @@ from spokes.agent.home import SpokeHome
 logger = logging.getLogger(__name__)
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
+_STANDBY_AFTER_S = 0.05
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -85,6 +87,8 @@ class Supervisors:
         return child
 
     def _make_waiting(self, runner: Path) -> None:
+        # An interpreter that starts takes a core from the job that has just begun.
+        time.sleep(_STANDBY_AFTER_S)
         with self._lock:
             if self._closed or (self._waiting is not None and self._waiting.runner == runner):
                 return
