@@ -1,4 +1,6 @@
-"""What is where: for each project and environment the newest deployment, and what runs there since the last good one."""
+"""What is where: for each project and environment the newest deployment, and what the last good one brought."""
+
+from typing import Any
 
 from peewee import JOIN, fn
 
@@ -72,15 +74,15 @@ def matrix(caller: Caller) -> Matrix:
 Place = tuple[str, str]
 
 
-def _newest_deployments() -> dict[Place, Deployment]:
+def _newest_deployments() -> dict[Place, Any]:
     newest = (
         Deployment.select(Deployment.project, Deployment.environment, fn.MAX(Deployment.created_at).alias("at"))
         .group_by(Deployment.project, Deployment.environment)
         .alias("newest")
     )
     same = (
-        (Deployment.project == newest.c.project)
-        & (Deployment.environment == newest.c.environment)
+        (Deployment.project == newest.c.project_id)
+        & (Deployment.environment == newest.c.environment_id)
         & (Deployment.created_at == newest.c.at)
     )
     query = (
@@ -103,11 +105,11 @@ def _newest_good_versions() -> dict[Place, str]:
         .alias("good")
     )
     same = (
-        (Deployment.project == good.c.project)
-        & (Deployment.environment == good.c.environment)
+        (Deployment.project == good.c.project_id)
+        & (Deployment.environment == good.c.environment_id)
         & (Deployment.created_at == good.c.at)
     )
-    query = (
+    query: Any = (
         Deployment.select(Deployment, Release)
         .join(good, JOIN.INNER, on=same)
         .switch(Deployment)
@@ -116,7 +118,7 @@ def _newest_good_versions() -> dict[Place, str]:
     return {(row.project, row.environment): row.frozen.version for row in query}
 
 
-def _cell(newest: dict[Place, Deployment], good: dict[Place, str], project: str, environment: str) -> Cell | None:
+def _cell(newest: dict[Place, Any], good: dict[Place, str], project: str, environment: str) -> Cell | None:
     row = newest.get((project, environment))
     if row is None:
         return None

@@ -3,6 +3,7 @@
 hub = running_api(folder)  ->  hub.get("/projects"), hub.post("/projects", {...}), hub.as_user("ann", "viewer")
 """
 
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -28,16 +29,22 @@ from hub.orchestrator.steering import Steering
 from hub.orchestrator.submitting import Orchestrator
 from hub.orchestrator.task_store import TaskStore
 from hub.packages.chunk_store import ChunkStore
+from hub.packages.feed import PushComplete, push_complete
 from hub.packages.ingest import Ingestion
+from hub.packages.names import PackageFile
+from hub.packages.versions import Version
+from hub.states import PackageKind, SpokeState
 from hub.storage.database import connection, write_tx
 from hub.storage.files import FileStore
 from hub.storage.hub_keys import signing_key
 from hub.storage.hub_trust import installation, load_seals
-from hub.storage.models import User, now_ms
+from hub.storage.models import Environment, Spoke, Target, TargetEnvironment, User, now_ms
 from runner.contract.step_kind import StepKind
 from runner.steps import deploy_package, run_script
+from tests.fakes.feed import zip_of
 from tests.fakes.installed_hub import InstalledHub, installed_hub
 from tests.fakes.memory import MemoryBroker, MemoryConnection
+from wire.keys import BoxKey, SigningKey
 from wire.roles import Role
 
 KINDS: dict[str, StepKind] = {step.kind.name: step.kind for step in (deploy_package.STEP, run_script.STEP)}
@@ -92,6 +99,45 @@ class ApiHub:
                 )
             self.users[name] = user
             return self.key_for(user, scopes=scopes)
+
+    def add_target(self, name: str, *, roles: tuple[str, ...] = (), environments: tuple[str, ...] = ()) -> Target:
+        """A target served by a trusted spoke; environments by name."""
+        sign, box = SigningKey.generate(), BoxKey.generate()
+        spoke = Spoke(
+            name=name,
+            state=SpokeState.TRUSTED,
+            sign_pk=sign.verify_key.pk.hex(),
+            sign_kid=sign.kid.hex(),
+            box_pk=box.public.pk.hex(),
+        )
+        target = Target(name=name, spoke=spoke.id, roles=list(roles))
+        with connection(), write_tx():
+            self.installed.seals.seal(spoke)
+            spoke.save(force_insert=True)
+            self.installed.seals.seal(target)
+            target.save(force_insert=True)
+            for environment in environments:
+                row = Environment.get(Environment.name == environment)
+                TargetEnvironment.create(target=target.id, environment=row.id)
+        return target
+
+    def add_runner(self) -> None:
+        """A package that plans take for the runner; no byte of it is ever run here."""
+        content = zip_of(main=b"print('a runner')")
+        ingested = self.parts.ingestion.whole(
+            PackageFile("manyarm-runner", Version.parse("1.0.0"), "zip"), io.BytesIO(content), length=len(content)
+        )
+        with connection(), write_tx():
+            push_complete(self.installed.acting(), PushComplete(**ingested.completion()), kind=PackageKind.RUNNER)
+
+    def push(self, name: str, content: bytes | None = None) -> TestResponse:
+        """A small zip under this file name."""
+        return self.call(
+            "POST",
+            f"/packages?name={name}",
+            data=content if content is not None else zip_of(index=name.encode()),
+            content_type="application/octet-stream",
+        )
 
     def key_for(self, user: User, *, scopes: Any = None, expires_at: int | None = None) -> str:
         with connection(), write_tx():
@@ -167,7 +213,7 @@ def _answering_parts(hub: InstalledHub, connection_: MemoryConnection) -> Answer
     return AnsweringParts(
         connection=connection_,
         hub_id=lambda: hub.hub_id,
-        keys=lambda: hub.trust.directory(),
+        keys=hub.trust.directory,
         boxes=lambda: hub.boxes,
         vault=hub.engine,
         seals=hub.seals,
