@@ -150,9 +150,12 @@ class Inbox:
 
     def _other(self, item: Opened) -> None:
         try:
-            if item.received.kind is not MessageType.HELLO:
+            if item.received.kind is MessageType.HELLO:
+                self._sessions.hello(item.received)
+            elif item.received.kind is MessageType.ROTATE:
+                self._sessions.announce(item.received)
+            else:
                 raise Refused(Code.ENV_TYPE, "it has no place in this queue")
-            self._sessions.hello(item.received)
         except Refused as refusal:
             self._door.refuse(item.delivery, refusal.code)
 

@@ -11,6 +11,7 @@ from hub.orchestrator.quarantine import QuarantineRing
 from wire.connection import Delivery
 from wire.errors import Code, Refused
 from wire.exchange import Received, open_from_spoke
+from wire.roles import KeyDirectory, Role, TrustedKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,13 @@ class Door:
         boxes = self._parts.boxes()
         hub_id = self._parts.trust().hub_id
         now_s = self._parts.clock_ms() // 1000
+        keys = _BatchKeys(self._parts.keys)
         opened: list[Opened] = []
         for delivery in deliveries:
             code = _distrust(delivery)
             if code is None:
                 try:
-                    received = open_from_spoke(delivery.body, self._parts.keys, boxes, hub_id, now_s)
+                    received = open_from_spoke(delivery.body, keys, boxes, hub_id, now_s)
                 except Refused as refusal:
                     code = refusal.code
                 else:
@@ -57,6 +59,20 @@ class Door:
 
     def refuse(self, delivery: Delivery, code: Code | str) -> None:
         self._quarantine.add(delivery, str(code))
+
+
+class _BatchKeys:
+    """Each signer looked up once a batch: a revocation counts from the next one."""
+
+    def __init__(self, keys: KeyDirectory) -> None:
+        self._keys = keys
+        self._found: dict[tuple[bytes, Role], TrustedKey] = {}
+
+    def key(self, kid: bytes, role: Role, at: int) -> TrustedKey:
+        found = self._found.get((kid, role))
+        if found is None:
+            found = self._found[kid, role] = self._keys.key(kid, role, at)
+        return found
 
 
 def _distrust(delivery: Delivery) -> Code | None:

@@ -7,7 +7,7 @@ Secrets are opened here and live as long as the frame is made.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from hub.orchestrator.parts import EngineParts
+from hub.orchestrator.parts import EngineParts, TrustState
 from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep
 from hub.orchestrator.secret_values import Secrets, Unsendable
 from hub.orchestrator.task_store import Kept, TaskStore
@@ -16,7 +16,7 @@ from hub.states import SpokeState
 from hub.storage.models import OutputVariable, Spoke
 from wire.envelope import MessageType
 from wire.exchange import Sealed, seal_to_spoke
-from wire.keys import BoxPublicKey, hex_bytes
+from wire.keys import BoxPublicKey, SigningKey, hex_bytes
 from wire.messages import Body, Cancel, Command, Op, Welcome
 
 _SPOKES_KEPT = 4096
@@ -33,6 +33,15 @@ class Session:
     box_pk: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Self:
+    """Who we are while a batch is made."""
+
+    trust: TrustState
+    signer: SigningKey
+    reply_to: str
+
+
 class Sealer:
     """Makes frames; one for the publishing thread."""
 
@@ -42,9 +51,12 @@ class Sealer:
         self._secrets = Secrets(parts.vault, parts.seals)
         self._checked: Kept[str, tuple[str, BoxPublicKey]] = Kept(_SPOKES_KEPT)
         self._boxes: dict[str, BoxPublicKey] = {}
+        self._self: _Self | None = None
 
     def begin(self, spokes: Iterable[str]) -> None:
-        """Look up, at once, to whom the next frames go: trusted spokes whose rows hold."""
+        """Look up, at once, our keys of this moment and to whom the next frames go: trusted spokes whose rows hold."""
+        parts = self._parts
+        self._self = _Self(parts.trust(), parts.command_key(), parts.boxes()[0].public.kid.hex())
         rows = Spoke.select().where(Spoke.id.in_(list(set(spokes))), Spoke.state == SpokeState.TRUSTED)
         boxes = {row.id: self._checked_box(row) for row in rows}
         self._boxes = {spoke: box for spoke, box in boxes.items() if box is not None}
@@ -71,7 +83,7 @@ class Sealer:
         return self._seal(MessageType.CANCEL, Cancel(cid, reason[:2000]), session, seq, cid, ttl_s)
 
     def welcome(self, session: Session) -> Sealed:
-        trust = self._parts.trust()
+        trust = self._ourselves().trust
         body = Welcome(
             nonce=session.nonce,
             hub_nonce=session.hub_nonce,
@@ -85,17 +97,17 @@ class Sealer:
         return self._seal(MessageType.WELCOME, body, session, 0, "", _WELCOME_TTL_S)
 
     def _seal(self, kind: MessageType, body: Body, session: Session, seq: int, cid: str, ttl_s: int) -> Sealed:
-        trust = self._parts.trust()
+        ours = self._ourselves()
         return seal_to_spoke(
             kind,
             body,
-            signer=self._parts.command_key(),
+            signer=ours.signer,
             spoke_box=self._box_of(session),
-            hub_id=trust.hub_id,
+            hub_id=ours.trust.hub_id,
             spoke_id=session.spoke,
             ses=session.nonce,
             seq=seq,
-            epoch=trust.epoch,
+            epoch=ours.trust.epoch,
             now_s=self._parts.clock_ms() // 1000,
             ttl_s=ttl_s,
             cid=cid,
@@ -116,18 +128,21 @@ class Sealer:
             job=job.to_json(),
             packages=packages,
             secrets=secrets,
-            reply_to=self._parts.boxes()[0].public.kid.hex(),
+            reply_to=self._ourselves().reply_to,
             limits=step.limits,
             run_as=step.run_as,
             not_before=0,
-            capability=self._capability(planned, step, [ref.manifest_id for ref in packages], now_s),
+            capability=self._capability(cid, planned, step, [ref.manifest_id for ref in packages], now_s),
         )
 
-    def _capability(self, planned: PlannedJob, step: PlannedStep, manifests: Sequence[str], now_s: int) -> str:
+    def _capability(
+        self, cid: str, planned: PlannedJob, step: PlannedStep, manifests: Sequence[str], now_s: int
+    ) -> str:
         if not manifests:
             return ""
-        expires_s = now_s + self._parts.limits.command_ttl_s + step.prepare_s
-        return references.capability_for(self._parts.vault, planned.target.spoke, manifests, expires_s)
+        run_s = step.prepare_s + step.limits.wall_s + step.grace_s
+        expires_s = now_s + self._parts.limits.command_ttl_s + run_s
+        return references.capability_for(self._parts.vault, planned.target.spoke, manifests, expires_s, job=cid)
 
     def _outputs(self, task: str, step: PlannedStep, planned: PlannedJob) -> tuple[dict[str, str], dict[str, str]]:
         """Outputs of earlier steps, by full name: values as they came, and secret ones opened.
@@ -157,6 +172,10 @@ class Sealer:
         if box is None:
             raise Unsendable("its spoke is not trusted")
         return BoxPublicKey.of(hex_bytes(session.box_pk, 32)) if session.box_pk else box
+
+    def _ourselves(self) -> _Self:
+        assert self._self is not None, "begin() comes first"
+        return self._self
 
     def _checked_box(self, row: Spoke) -> BoxPublicKey | None:
         mark = f"{row.seal} {row.box_pk}"

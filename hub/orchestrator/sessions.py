@@ -21,7 +21,8 @@ from hub.storage.models import Outbox, Spoke, SpokeSession, Target
 from wire.errors import Code, Refused
 from wire.exchange import SKEW_S, Received
 from wire.keys import BoxPublicKey, hex_bytes
-from wire.messages import Heartbeat, Hello
+from wire.messages import Heartbeat, Hello, Rotate
+from wire.rotation import rotated_key
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,20 @@ class Sessions:
             created_at=now_ms,
         ).execute()
         current_transaction().after_commit.append(self._wake)
+
+    def announce(self, received: Received) -> None:
+        """A spoke's next signing key, which proves itself; the present one holds until the next one is heard.
+
+        Raises:
+            Refused: the new key's proof does not hold.
+        """
+        body, spoke = received.body, received.signer.owner
+        assert isinstance(body, Rotate)
+        key = rotated_key(body, spoke_id=spoke, hub_id=self._parts.trust().hub_id)
+        row = Spoke.get_by_id(spoke)
+        self._parts.seals.check(row)
+        row.next_sign_pk = key.pk.hex()
+        self._seal(row, "spoke.key-announced", "next_sign_pk")
 
     def beats(self, beats: Iterable[Received]) -> list[tuple[Received, Code]]:
         """Refresh who is there.
@@ -123,6 +138,7 @@ class Sessions:
         Spoke.update(last_seen_at=now_ms, load=load).where(Spoke.id == spoke).execute()
         if not session.live:
             self._went_live(session, now_ms)
+            self._take_over_key(spoke, received)
         row: Any = Spoke.select(Spoke.clock_skew_s, Spoke.trust_version).where(Spoke.id == spoke).tuples().first()
         health, reason = self.health_of(row[0], row[1], body.load.disk_free_mb)
         self._set_health(spoke, health, reason)
@@ -147,6 +163,21 @@ class Sessions:
         logger.info("session is live", extra={"spoke": session.spoke})
         current_transaction().after_commit.append(self._wake)
 
+    def _take_over_key(self, spoke: str, received: Received) -> None:
+        """The first session under an announced key ends the former key."""
+        row = Spoke.get_by_id(spoke)
+        if row.sign_kid == received.signer.kid.hex():
+            return
+        self._parts.seals.check(row)
+        row.sign_pk, row.sign_kid, row.next_sign_pk = received.signer.pk.hex(), received.signer.kid.hex(), None
+        self._seal(row, "spoke.key-rotated", "sign_pk", "sign_kid", "next_sign_pk")
+
+    def _seal(self, row: Spoke, action: str, *columns: str) -> None:
+        self._parts.seals.seal(row)
+        changed = {name: getattr(row, name) for name in columns}
+        Spoke.update(**changed, seal=row.seal).where(Spoke.id == row.id).execute()
+        record(action, f"spoke:{row.id}", actor=f"spoke:{row.id}", detail=changed)
+
     def _believe(self, spoke_id: str, said: dict[str, Any]) -> None:
         """Take over what the hello said; a new box key is part of the row's seal."""
         row = Spoke.get_by_id(spoke_id)
@@ -155,9 +186,7 @@ class Sessions:
         if row.box_pk != said["box_pk"]:
             self._parts.seals.check(row)
             row.box_pk = said["box_pk"]
-            self._parts.seals.seal(row)
-            columns |= {"box_pk": row.box_pk, "seal": row.seal}
-            record("spoke.box-key", f"spoke:{spoke_id}", actor=f"spoke:{spoke_id}", detail={"box_pk": row.box_pk})
+            self._seal(row, "spoke.box-key", "box_pk")
         Spoke.update(columns).where(Spoke.id == spoke_id).execute()
         ours = self._parts.trust().version
         if said["trust_version"] > ours and not self.rollback:

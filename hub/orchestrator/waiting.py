@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from peewee import JOIN
+
 from hub.states import JobState, TaskState
 from hub.storage.database import write_tx
 from hub.storage.models import Job, Spoke, SpokeSession, Task
@@ -45,7 +47,7 @@ def _sentences(now_ms: int, stopped: str) -> dict[str, str]:
         .join(Spoke, on=(Spoke.id == Job.spoke))
         .join(
             SpokeSession,
-            "LEFT OUTER",
+            JOIN.LEFT_OUTER,
             on=((SpokeSession.spoke == Spoke.id) & SpokeSession.live & SpokeSession.valid_until.is_null()),
         )
         .where(
