@@ -92,7 +92,7 @@ class Link:
     ) -> None:
         self.address = address
         self._user = user
-        self._parameters = _parameters(address, name, tls, heartbeat_s)
+        self._parameters = parameters(address, name, tls, heartbeat_s)
         self._lock = threading.Lock()
         self._loop: IOLoop | None = None
         self._connection: SelectConnection | None = None
@@ -235,7 +235,7 @@ def backoff_s(failures: int) -> float:
     return random.uniform(0, min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** min(failures, 10)))  # noqa: S311  no secret
 
 
-def _parameters(address: Address, name: str, tls: TlsContext | None, heartbeat_s: int) -> pika.ConnectionParameters:
+def parameters(address: Address, name: str, tls: TlsContext | None, heartbeat_s: int) -> pika.ConnectionParameters:
     context = tls or (public_client_context() if address.encrypted else None)
     return pika.ConnectionParameters(
         host=address.host,

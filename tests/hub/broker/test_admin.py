@@ -1,0 +1,90 @@
+"""Users, rights and mailboxes are made, changed and removed while the broker runs; each call may be repeated."""
+
+import secrets
+
+import pytest
+
+from hub.broker.admin import BrokerAdmin
+from hub.broker.definitions import password_hash
+from hub.broker.errors import AdminRefused, AdminUnreachable
+from wire import topology
+from wire.amqp import AmqpConnection
+from wire.amqp.attempts import Attempts
+from wire.errors import ConnectionLost
+
+pytestmark = pytest.mark.rabbitmq
+
+
+def test_the_password_hash_is_rabbitmqs_own_form():
+    assert password_hash("test12", bytes.fromhex("908DC60A")) == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
+
+
+def test_everything_may_be_ensured_twice(broker):
+    spoke_id = secrets.token_hex(16)
+    for _ in range(2):
+        broker.admin.ensure_vhost_and_hub_users(hub_password=broker.credentials.hub_password, portal_password="p" * 32)
+        broker.admin.ensure_spoke(spoke_id, "x" * 32)
+    assert topology.spoke_queue(spoke_id) in broker.admin.queues()
+    with Attempts(broker.url_for(topology.PORTAL_USER, "p" * 32)) as portal:
+        assert portal.publish(topology.INTENTS, topology.INTENT_KEY).allowed
+        assert portal.publish(topology.COMMANDS, spoke_id).code == 403
+        assert portal.get(topology.HUB_INTENTS).code == 403
+    for _ in range(2):
+        broker.admin.remove_spoke(spoke_id)
+    assert topology.spoke_queue(spoke_id) not in broker.admin.queues()
+
+
+def test_a_new_password_ends_the_old_ones_connection_at_once(broker):
+    spoke_id, url = broker.make_spoke()
+    spoke = AmqpConnection(url, name="old password", publish_timeout_s=1)
+    assert spoke.wait_connected(20)
+    broker.admin.ensure_spoke(spoke_id, "another")
+    assert spoke._outward.wait_state({"connecting"}, 20) or spoke.state.startswith("refused")
+    spoke.close()
+    with pytest.raises(ConnectionLost):
+        Attempts(url)
+    Attempts(broker.url_for(topology.spoke_user(spoke_id), "another")).__exit__(None, None, None)
+
+
+def test_a_fleet_is_rebuilt_by_one_import(broker):
+    passwords = {secrets.token_hex(16): secrets.token_hex(16) for _ in range(20)}
+    broker.admin.reconcile_spokes(passwords)
+    broker.admin.reconcile_spokes(passwords)
+    assert {topology.spoke_queue(spoke_id) for spoke_id in passwords} <= set(broker.admin.queues())
+    spoke_id, password = next(iter(passwords.items()))
+    other = next(reversed(passwords))
+    with Attempts(broker.url_for(topology.spoke_user(spoke_id), password)) as spoke:
+        assert spoke.get(topology.spoke_queue(spoke_id)).allowed
+        assert spoke.get(topology.spoke_queue(other)).code == 403
+        assert spoke.publish(topology.EVENTS, topology.event_key(other, "ack")).code == 403
+    limits = broker.admin._call("GET", f"user-limits/{topology.spoke_user(spoke_id)}")
+    assert limits[0]["value"] == {"max-connections": 4, "max-channels": 16}
+
+
+def test_every_queue_of_ours_has_exactly_one_policy(broker):
+    spoke_id, _ = broker.make_spoke()
+    listed = broker.admin._call("GET", f"queues/{topology.VHOST}?disable_stats=true")
+    by_name = {entry["name"]: entry.get("policy") for entry in listed}
+    assert by_name[topology.spoke_queue(spoke_id)] == "spoke-mailbox"
+    assert {name: by_name[name] for name in by_name if name.startswith("hub.")} == {
+        topology.HUB_RESULTS: "hub-results",
+        topology.HUB_LOGS: "hub-logs",
+        topology.HUB_BEATS: "hub-beats",
+        topology.HUB_INTENTS: "hub-intents",
+        topology.HUB_DEAD: "hub-dead",
+    }
+
+
+def test_a_wrong_password_and_a_broker_that_is_away_are_told_apart(broker):
+    with pytest.raises(AdminRefused, match="401") as caught:
+        BrokerAdmin(broker.node.admin_url, topology.ADMIN_USER, "wrong").users()
+    assert caught.value.status == 401
+    with pytest.raises(AdminUnreachable, match=r"127\.0\.0\.1:1 does not answer"):
+        BrokerAdmin("http://127.0.0.1:1", topology.ADMIN_USER, "x").users()
+
+
+@pytest.mark.parametrize("spoke_id", ["", "a" * 49, "A", "a.b", "a/b", "../x", "a*", "{username}", "a\n", "é"])
+def test_an_id_that_could_mean_something_to_the_broker_never_reaches_it(spoke_id):
+    for spell in (topology.spoke_user, topology.spoke_queue, topology.spoke_permissions, topology.spoke_topology):
+        with pytest.raises(ValueError, match="a spoke id is"):
+            spell(spoke_id)
