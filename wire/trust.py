@@ -254,12 +254,14 @@ def _signers(signed: SignedDocument, keys: Iterable[TrustedKey]) -> set[VerifyKe
 
 def _require_threshold(signed: SignedDocument, document: TrustDocument, judges: TrustDocument) -> None:
     valid = [key for key in judges.roots if key.is_valid(document.issued)]
-    _count(signed, valid, judges.threshold, "its own root keys" if judges is document else "the version before")
+    _count(signed, valid, judges.threshold, "its own roots" if judges is document else "the version before")
 
 
 def _count(signed: SignedDocument, keys: Iterable[TrustedKey], threshold: int, whose: str) -> None:
     count = len(_signers(signed, keys))
     if count == 0:
-        raise Refused(Code.TRUST_SIG, f"not signed by {whose}")
+        raise Refused(
+            Code.TRUST_SIG, f"no signature of {whose} that counts (root key known, and valid when it was issued)"
+        )
     if count < threshold:
         raise Refused(Code.TRUST_THRESHOLD, f"{count} of {threshold} signatures of {whose}")

@@ -5,6 +5,7 @@ import json
 import random
 import resource
 import struct
+from dataclasses import replace
 
 import nacl.bindings
 import pytest
@@ -13,7 +14,7 @@ from tests.fakes.forging import code_of, header_bytes, receive, refusal, resigne
 from tests.fakes.parties import NOW, FakeHub, FakeSpoke, command
 from tests.wire import test_protocol_page as page
 from wire import canonical, envelope, messages
-from wire.envelope import MessageType, unseal, verify
+from wire.envelope import Header, MessageType, seal, unseal, verify
 from wire.errors import Code
 from wire.keys import BoxKey, SigningKey
 from wire.messages import Op
@@ -204,6 +205,32 @@ def test_t023_unknown_missing_and_misplaced_header_fields_are_named(hub, spoke, 
         refused = refusal(receive, spoke, with_header(frame, more, hub.command))
         assert refused.code is Code.ENV_SCHEMA
         assert name in refused.field
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "field"),
+    [
+        (MessageType.COMMAND, {"cid": ""}, "cid"),
+        (MessageType.COMMAND, {"ses": ""}, "ses"),
+        (MessageType.COMMAND, {"seq": 0}, "seq"),
+        (MessageType.COMMAND, {"aud": ""}, "aud"),
+        (MessageType.COMMAND, {"iss": ""}, "iss"),
+        (MessageType.COMMAND, {"mid": ""}, "mid"),
+        (MessageType.COMMAND, {"re": "0" * 32}, "re"),
+        (MessageType.HELLO, {}, "seq"),
+        (MessageType.WELCOME, {}, "seq"),
+        (MessageType.INTENT, {"seq": 0}, "ses"),
+        (MessageType.RESULT, {"cid": "", "re": "0" * 32, "rh": "0" * 64}, "cid"),
+        (MessageType.RESULT, {"re": "0" * 32}, "rh"),
+        (MessageType.LOG, {"idx": 0, "cnt": 0, "prev": "0" * 64}, "cnt"),
+    ],
+)
+def test_t023_a_type_has_in_its_header_what_it_needs_and_nothing_else(kind, changes, field):
+    good = Header("1" * 32, "2" * 32, "3" * 32, "4" * 32, "5" * 32, 1, 1, NOW, NOW + 1)
+    refused = refusal(
+        seal, kind, replace(good, **changes), b"{}", signer=SigningKey.generate(), recipient=BoxKey.generate().public
+    )
+    assert (refused.code, refused.field) == (Code.ENV_SCHEMA, field)
 
 
 def test_t023_a_header_in_any_other_spelling_is_refused(hub, spoke, frame):

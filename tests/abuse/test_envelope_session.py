@@ -194,6 +194,16 @@ def test_t016_a_key_out_of_its_time_signs_no_welcome(hub):
     assert code_of(spoke.session.welcome, hub.welcome_to(spoke, hello), spoke.mono) is Code.ENV_KEY
 
 
+def test_t016_a_retired_key_signs_no_welcome_even_around_a_good_box_document(hub):
+    retired = SigningKey.generate()
+    key = DocumentKey.of(retired.verify_key, Role.HUB_COMMAND, nbf=NOW - DAY, naf=NOW)
+    hub.publish(keys=(*hub.chain.document.keys, key))
+    spoke = hub.new_spoke()
+    hello = spoke.session.hello(FACTS, NOW, spoke.mono)
+    assert code_of(spoke.session.welcome, hub.welcome_to(spoke, hello, signer=retired), spoke.mono) is Code.ENV_KEY
+    assert spoke.session.welcome(hub.welcome_to(spoke, hello), spoke.mono)
+
+
 def test_t031_a_header_and_body_that_name_different_jobs_start_nothing(hub, spoke):
     frame = with_body(hub, spoke, messages.encode(command()), cid=new_id())
     assert (refusal(receive, spoke, frame).code, refusal(receive, spoke, frame).field) == (Code.ENV_SCHEMA, "cid")
@@ -267,6 +277,8 @@ def test_only_the_welcome_to_our_own_hello_opens_a_session(hub, spoke):
     assert code_of(spoke.session.welcome, foreign, spoke.mono) is Code.ENV_AUD
     forged = hub.welcome_to(spoke, mine, nonce=new_id())
     assert code_of(spoke.session.welcome, forged, spoke.mono) is Code.ENV_SESSION
+    elsewhere = hub.welcome_to(spoke, mine, ses=new_id())
+    assert code_of(spoke.session.welcome, elsewhere, spoke.mono) is Code.ENV_SESSION
     spoke.session.welcome(welcome, spoke.mono)
     assert code_of(spoke.session.welcome, welcome, spoke.mono) is Code.ENV_SESSION
     assert code_of(receive, spoke, welcome) is Code.ENV_TYPE

@@ -53,10 +53,9 @@ def test_t071_an_older_version_and_the_same_version_with_other_bytes_are_refused
     assert code_of(second.update, [forked]) is Code.TRUST_ROLLBACK
     assert code_of(second.update, [unchecked(replace(first.document, min_envelope=3), hub.root)]) is Code.TRUST_ROLLBACK
     assert second.update([second_frame]).version == 2
-    lower_epoch = unchecked(after(second, epoch=1), hub.root)
     third = second.update([unchecked(after(second, epoch=5), hub.root)])
     assert third.update([unchecked(after(third, epoch=5), hub.root)]).version == 4
-    assert code_of(third.update, [lower_epoch]) is Code.TRUST_ROLLBACK
+    assert code_of(third.update, [unchecked(after(third, epoch=4), hub.root)]) is Code.TRUST_ROLLBACK
 
 
 def test_t071_an_old_document_is_a_rollback_even_after_its_root_was_replaced(hub):
@@ -78,6 +77,15 @@ def test_t072_a_change_of_root_walks_every_version_and_is_signed_by_old_and_new(
     assert code_of(hub.chain.update, [third]) is Code.TRUST_SIG
     assert code_of(hub.chain.update, [leap]) is Code.TRUST_GAP
     assert hub.chain.update([second, third]).version == 3
+
+
+def test_t072_a_root_key_past_its_time_hands_over_to_none(hub):
+    late = {"issued": NOW + 366 * DAY, "expires": NOW + 500 * DAY}
+    new = SigningKey.generate()
+    keys = tuple(replace(key, nbf=NOW, naf=NOW + 700 * DAY) for key in root_keys(new))
+    handover = unchecked(after(hub.chain, keys=keys, **late), hub.root, new)
+    assert code_of(hub.chain.update, [handover]) is Code.TRUST_SIG
+    assert hub.chain.update([unchecked(after(hub.chain, keys=keys, issued=NOW), hub.root, new)]).version == 2
 
 
 def test_t072_versions_may_be_skipped_only_while_the_roots_stay(hub):
@@ -239,6 +247,20 @@ def test_t065_a_document_that_names_our_root_without_its_signature_is_refused(hu
     for signers in ([impostor], [impostor, impostor]):
         frame = unchecked(document, *signers)
         assert code_of(TrustChain.from_root, hub.root_sha256, [frame]) is Code.TRUST_SIG
+
+
+@pytest.mark.parametrize("changes", [{"expires": NOW - DAY}, {"expires": NOW + 401 * DAY}, {"issued": NOW + 365 * DAY}])
+def test_a_document_that_is_never_valid_or_too_long_is_refused_at_signing_and_at_loading(hub, changes):
+    document = after(hub.chain, **changes)
+    assert code_of(sign_trust, document, [hub.root]) is Code.ENV_TTL
+    assert code_of(hub.chain.update, [unchecked(document, hub.root)]) is Code.ENV_TTL
+
+
+def test_a_key_that_is_never_valid_is_refused_at_signing_and_at_loading(hub):
+    root, *others = hub.chain.document.keys
+    document = after(hub.chain, keys=(root, *(replace(key, naf=key.nbf) for key in others)))
+    assert code_of(sign_trust, document, [hub.root]) is Code.ENV_TTL
+    assert code_of(hub.chain.update, [unchecked(document, hub.root)]) is Code.ENV_TTL
 
 
 def test_a_document_of_another_hub_signed_by_our_root_is_refused(hub):

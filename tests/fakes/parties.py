@@ -154,7 +154,9 @@ class FakeHub:
             heartbeat_s=10,
             box=self.box_frame().hex(),
         )
-        return self.send(spoke, replace(welcome, **changes), kind=MessageType.WELCOME, ses=body.nonce, seq=0).frame
+        sent = {name: changes.pop(name) for name in ("signer", "ses") if name in changes}
+        asked: dict[str, Any] = {"kind": MessageType.WELCOME, "ses": body.nonce, "seq": 0}
+        return self.send(spoke, replace(welcome, **changes), **(asked | sent)).frame
 
     def open_session(self, spoke: FakeSpoke, *, wall_s: float | None = None) -> Welcome:
         hello = spoke.session.hello(FACTS, self.now if wall_s is None else wall_s, spoke.mono)
