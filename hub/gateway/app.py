@@ -43,7 +43,6 @@ def create_gateway(parts: GatewayParts) -> Flask:
 
 
 def _open_connection() -> None:
-    # It stays open while the answer streams: teardown comes after the last chunk.
     g.database = connection()
     g.database.__enter__()
 

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 from hub.errors import Invalid, NotFound
 from hub.gateway.capabilities import allowed_chunks, presented
 from hub.gateway.parts import GatewayParts
+from hub.storage.database import connection
 from hub.storage.models import StoredManifest
 from wire.chunks_sealed import write_chunk_stream
 from wire.errors import Code, Refused
@@ -42,8 +43,7 @@ def routes(parts: GatewayParts) -> Blueprint:
         missing = set(ids) - allowed_chunks(capability, ids)
         if missing:
             raise NotFound(f"{len(missing)} of {len(ids)} chunks are not in what the capability names")
-        stored = ((bytes.fromhex(chunk_id), content) for chunk_id, content in parts.store.read(ids))
-        return Response(_pieces(write_chunk_stream(stored)), mimetype="application/octet-stream")
+        return Response(_pieces(_stream(parts, ids)), mimetype="application/octet-stream")
 
     here.get("/gateway/v1/manifests/<manifest_id>")(manifest)
     here.get("/gateway/v1/chunks/<chunk_id>")(chunk)
@@ -65,6 +65,12 @@ def _asked(parts: GatewayParts) -> tuple[str, list[str]]:
     if not all(isinstance(chunk_id, str) and _CHUNK.fullmatch(chunk_id) for chunk_id in ids):
         raise Invalid("expected 64 lowercase hexadecimal characters each", field="ids")
     return text, ids
+
+
+def _stream(parts: GatewayParts, ids: list[str]) -> Iterator[bytes]:
+    # The request has ended for Flask, and its connection with it, when the server asks for the first piece.
+    with connection():
+        yield from write_chunk_stream((bytes.fromhex(chunk_id), stored) for chunk_id, stored in parts.store.read(ids))
 
 
 def _pieces(stream: Iterator[bytes]) -> Iterator[bytes]:

@@ -1,0 +1,140 @@
+"""Enrolment without processes: machines that make real frames, and the engine that takes them from the inbox."""
+
+import json
+import secrets
+from dataclasses import dataclass, field
+
+from hub.broker.errors import AdminUnreachable
+from hub.infrastructure.enrolment import EnrolmentParts, Enrolments
+from hub.infrastructure.join_codes import CreatedJoinCode, JoinCodeRequest, create_join_code
+from hub.infrastructure.rollout import Rollout, RolloutParts, Whereabouts
+from hub.states import InboxKind
+from hub.storage.database import write_tx
+from hub.storage.hub_keys import signing_key
+from hub.storage.hub_trust import installation
+from hub.storage.models import Event, GatewayInbox
+from tests.fakes.installed_hub import InstalledHub
+from wire.exchange import Sealed, open_enrolled, seal_enrol
+from wire.join_code import JoinCode
+from wire.keys import BoxKey, SigningKey
+from wire.messages import Enrol, Enrolled, Platform
+from wire.roles import Role
+
+ADDRESS = "hub.example:8443"
+
+
+@dataclass
+class Accounts:
+    """What the broker was told, in order; away for as many calls as it says."""
+
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    away: int = 0
+
+    def ensure_spoke(self, spoke_id: str, password: str) -> None:
+        self._answer("ensure", spoke_id)
+
+    def remove_spoke(self, spoke_id: str) -> None:
+        self._answer("remove", spoke_id)
+
+    def _answer(self, verb: str, spoke_id: str) -> None:
+        if self.away:
+            self.away -= 1
+            raise AdminUnreachable("the broker's HTTP API does not answer")
+        self.calls.append((verb, spoke_id))
+
+
+class Machine:
+    """A machine with fresh keys."""
+
+    def __init__(self, hub: InstalledHub, name: str = "web-1") -> None:
+        self.hub = hub
+        self.name = name
+        self.signing = SigningKey.generate()
+        self.box = BoxKey.generate()
+
+    def frame(self, code: CreatedJoinCode, **changes) -> Sealed:
+        """Its enrolment; `changes` go into the body."""
+        joined = JoinCode.parse(code.code.reveal())
+        said = {
+            "token_id": joined.token_id.hex(),
+            "token_secret": joined.token_secret.hex(),
+            "box_pk": self.box.public.pk.hex(),
+            "tls_spki": "",
+            "nonce": secrets.token_hex(16),
+            "platform": Platform("Linux", "x86_64", "6.1", "3.11.7", self.name),
+            "requested_name": self.name,
+            "roles": (),
+            "environments": (),
+        }
+        return seal_enrol(
+            Enrol(**(said | changes)),
+            signer=self.signing,
+            hub_box=self.hub.boxes[0].public,
+            hub_id=self.hub.hub_id,
+            trust_sha256=self.hub.trust.sha256,
+            epoch=1,
+            now_s=self.hub.acting().now_ms // 1_000,
+        )
+
+    def opened(self, answer: bytes, frame: Sealed) -> Enrolled:
+        """What the hub's answer tells it, after all of a spoke's checks."""
+        return open_enrolled(answer, self.hub.trust, [self.box], enrol_sha256=frame.sha256)[1]
+
+
+class EnrollingHub:
+    """The engine's two loops, run by hand."""
+
+    def __init__(self, hub: InstalledHub) -> None:
+        self.hub = hub
+        self.now_ms = hub.acting().now_ms
+        self.accounts = Accounts()
+        self.failed_jobs: list[str] = []
+        self.welcomed: list[str] = []
+        self.seconds = 0.0
+        self.enrolments = Enrolments(
+            EnrolmentParts(hub.engine, hub.seals, lambda: hub.boxes, hub.hub_id, lambda: self.now_ms)
+        )
+        self.rollout = Rollout(
+            RolloutParts(
+                vault=hub.engine,
+                seals=hub.seals,
+                accounts=self.accounts,
+                command_key=lambda: signing_key(hub.engine, Role.HUB_COMMAND),
+                where=lambda: Whereabouts(hub.hub_id, 1, 1, "amqp://broker.example:5673", "", ADDRESS),
+                fail_jobs=self.failed_jobs.append,
+                welcome=self.welcomed.append,
+                clock_ms=lambda: self.now_ms,
+            ),
+            clock=lambda: self.seconds,
+        )
+
+    def code(self, **request) -> CreatedJoinCode:
+        with write_tx():
+            return create_join_code(
+                self.hub.acting(self.now_ms),
+                JoinCodeRequest(**request),
+                root_thumbprint=bytes.fromhex(installation().root_thumbprint),
+                address=ADDRESS,
+            )
+
+    def arrive(self, *frames: Sealed) -> None:
+        """As the gateway leaves them."""
+        with write_tx():
+            for frame in frames:
+                GatewayInbox.create(
+                    kind=InboxKind.ENROL,
+                    sha256=frame.sha256,
+                    body=frame.frame,
+                    size=len(frame.frame),
+                    source="192.0.2.1",
+                )
+
+    def take(self, *frames: Sealed) -> None:
+        self.arrive(*frames)
+        while self.enrolments.sweep():
+            continue
+
+    def refusals(self) -> list[str]:
+        """The codes that the audit log holds, in order."""
+        rows = Event.select().where(Event.action == "spoke.enrol", Event.outcome == "refused").order_by(Event.seq)
+        return [json.loads(bytes(row.bytes))["detail"]["code"] for row in rows]
