@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.fakes.parties import DAY, FakeHub
 from wire.chunks import split
@@ -65,7 +65,7 @@ class FakeGateway:
         self._server.socket = server_context(certificate, key).wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
-    def __enter__(self) -> "FakeGateway":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

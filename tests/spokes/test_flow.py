@@ -11,7 +11,6 @@ import pytest
 import zstandard
 
 from spokes.agent.home import SpokeHome
-from tests.spokes.conftest import script_job
 from wire.chunks_artifact import open_artifact
 from wire.keys import new_id
 from wire.messages import Op
@@ -264,8 +263,7 @@ def test_two_jobs_with_one_isolation_name_run_one_after_the_other(world):
 
 def test_a_job_of_an_unknown_step_kind_fails_with_a_sentence(world):
     with world.serving():
-        job = script_job("true", step={"name": "x", "kind": "no-such-kind"})
-        sent = world.end.command(world.home.spoke_id, world.job(job=job))
+        sent = world.run(job={"step": {"name": "x", "kind": "no-such-kind"}})
         result = world.end.result(sent.cid)
         assert result.state == "failed"
         assert "no-such-kind" in result.message + world.end.whole_log(sent.cid).decode()
