@@ -119,6 +119,9 @@ class Masker:
         return self._release(self._held, len(self._held))
 
     def _release(self, whole: bytes, boundary: int) -> bytes:
+        if boundary == 0:
+            self._held = whole
+            return b""
         places = self._patterns.places(whole)
         covered, self._covered = self._covered, 0
         self._held = whole[boundary:]

@@ -185,5 +185,5 @@ def test_a_broken_job_json_ends_in_a_clear_outcome(rig):
 def test_every_file_of_the_job_folder_is_private(rig):
     run = rig.script("echo x > report; new_artifact report")
     for path in [run.folder, *run.folder.rglob("*")]:
-        if "report" not in path.name and path.name != "job.json" and path.name != "supervisor.err":
+        if "report" not in path.name and path.name not in {"job.json", "supervisor.err"}:
             assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
