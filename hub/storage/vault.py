@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 import nacl.bindings
 import nacl.exceptions
@@ -26,9 +26,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hub.errors import FieldDamaged, KeyringDamaged, NotAllowed
 from hub.states import DataKeyState
-
-if TYPE_CHECKING:
-    from wire.chunks_sealed import ChunkKeys
+from wire.chunks_sealed import ChunkKeys
 
 KEY_SIZE = 32
 NONCE_SIZE = 24
@@ -200,10 +198,8 @@ class Vault:
             raise FieldDamaged(f"{' '.join(context)}: the sealed block was altered or belongs elsewhere")
         return plaintext
 
-    def chunk_keys(self) -> "ChunkKeys":
+    def chunk_keys(self) -> ChunkKeys:
         """What chunks are named and sealed with; they are content, shared by all versions, so always the active key."""
-        from wire.chunks_sealed import ChunkKeys  # The gateway opens no chunk and need not load the compressor.
-
         return ChunkKeys(self.keyring(Purpose.CHUNK_ID).active, self.keyring(Purpose.CONTENT).active)
 
     def capability_key(self) -> bytes:

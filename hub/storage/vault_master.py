@@ -135,21 +135,25 @@ def read_private(path: Path, home: Path) -> str:
         raise MasterKeyMissing(f"there is no key file {path}") from error
     except OSError as error:
         raise MasterKeyExposed(f"{path}: expected a regular file that we can read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise MasterKeyExposed(f"{path}: expected a regular file")
-        if found.st_uid not in {os.geteuid(), 0}:
-            raise MasterKeyExposed(f"{path}: it belongs to user {found.st_uid}, expected {os.geteuid()}")
-        if found.st_mode & 0o077:
-            raise MasterKeyExposed(
-                f"{path}: its mode is {stat.S_IMODE(found.st_mode):04o}, others can read or change it: chmod 600 {path}"
-            )
-        content = file.read(_FILE_MAX)
+    try:
+        _refuse_shared(path, os.fstat(descriptor))
+        content = os.read(descriptor, _FILE_MAX)
+    finally:
+        os.close(descriptor)
     try:
         return content.decode("ascii")
     except UnicodeDecodeError as error:
         raise KeyringDamaged(f"{path}: it holds no key: expected text") from error
+
+
+def _refuse_shared(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise MasterKeyExposed(f"{path}: expected a regular file")
+    if found.st_uid not in {os.geteuid(), 0}:
+        raise MasterKeyExposed(f"{path}: it belongs to user {found.st_uid}, expected {os.geteuid()}")
+    if found.st_mode & 0o077:
+        mode = f"{stat.S_IMODE(found.st_mode):04o}"
+        raise MasterKeyExposed(f"{path}: its mode is {mode}, others can read or change it: chmod 600 {path}")
 
 
 def _sources(source: str) -> list[str]:

@@ -1,0 +1,78 @@
+"""T186: what we publish carries no private key, no default password and no fixed salt."""
+
+import importlib.util
+import re
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Written so that this file does not find itself.
+PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s+[A-Za-z0-9+/=]{16}")
+DEFAULT_PASSWORD = re.compile(
+    rb"""(?i)\b(?:default_)?(?:password|passwd|passphrase)["']?\s*[:=]\s*["'][^"'{}$<>\s]{4,}["']"""
+)
+FIXED_SALT = re.compile(rb"""(?i)\bsalt["']?\s*[:=]\s*b?["'][^"']+["']""")
+# Text of ours that is shipped; tests and the demo may name passwords of their own making.
+SHIPPED = ("wire/", "hub/", "spokes/", "runner/", "portal/", "config/")
+
+
+def _tracked():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    return [ROOT / name for name in listed.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def _members(archive):
+    with zipfile.ZipFile(archive) as opened:
+        return {f"{archive.name}!{name}": opened.read(name) for name in opened.namelist()}
+
+
+def _faults(contents, *, shipped):
+    patterns = [PRIVATE_KEY, *((DEFAULT_PASSWORD, FIXED_SALT) if shipped else ())]
+    return [
+        f"{name}: {found.group()[:60]!r}"
+        for name, content in contents.items()
+        for pattern in patterns
+        if (found := pattern.search(content))
+    ]
+
+
+def test_t186_the_tree_carries_no_private_key():
+    assert _faults({str(path): path.read_bytes() for path in _tracked()}, shipped=False) == []
+
+
+def test_t186_what_is_shipped_carries_no_default_password_and_no_fixed_salt():
+    shipped = {
+        name: path.read_bytes() for path in _tracked() if (name := str(path.relative_to(ROOT))).startswith(SHIPPED)
+    }
+    assert shipped
+    assert _faults(shipped, shipped=True) == []
+
+
+def test_t186_the_built_runner_and_wheels_are_clean(tmp_path):
+    archives = [path for folder in ("dist", "var/dist") for path in (ROOT / folder).glob("*.whl")]
+    if importlib.util.find_spec("runner.build") is not None:
+        from runner.build import build
+
+        archives.append(build(tmp_path / "runner.pyz").path)
+    if not archives:
+        pytest.skip("nothing is built yet")
+    for archive in archives:
+        assert _faults(_members(archive), shipped=True) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"-----BEGIN " + b"PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n",
+        b"-----BEGIN " + b"OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE=\n",
+        b"password" + b' = "manyarm"',
+        b"'password'" + b": 'admin1'",
+        b"SALT" + b' = b"0123456789abcdef"',
+    ],
+)
+def test_t186_the_scan_finds_what_it_looks_for(content):
+    assert _faults({"x": content}, shipped=True)
