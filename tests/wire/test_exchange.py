@@ -1,5 +1,7 @@
 """Enrolment, intents, rotation and documents between honest parties, and where each of them says no."""
 
+import base64
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -7,7 +9,14 @@ import pytest
 from tests.fakes.forging import code_of, refusal
 from tests.fakes.parties import DAY, FACTS, NOW, FakeHub, command, heartbeat
 from tests.wire.test_messages import SAMPLES
-from wire.documents import BoxDocument, DocumentKind, RunnerDocument, open_document, sign_document
+from wire.documents import (
+    BoxDocument,
+    DocumentKind,
+    RunnerDocument,
+    accept_runner,
+    open_document,
+    sign_document,
+)
 from wire.envelope import ENROL_MAX, MessageType
 from wire.errors import Code
 from wire.join_code import JoinCode
@@ -204,6 +213,13 @@ def test_a_runner_document_is_signed_by_the_release_key_alone(hub):
     assert code_of(RunnerDocument.open, changed, keys, NOW) is Code.RUN_SIG
 
 
+def test_a_runner_that_expired_or_is_below_the_trust_documents_floor_is_not_taken():
+    taken = accept_runner(RUNNER, None, min_release=3, kids=["aa" * 16], at=NOW + DAY - 1)
+    assert (taken.number, taken.sha256) == (3, "a" * 64)
+    for min_release, at, code in ((3, NOW + DAY, Code.RUN_EXPIRED), (4, NOW, Code.RUN_ROLLBACK)):
+        assert code_of(accept_runner, RUNNER, None, min_release=min_release, kids=["aa" * 16], at=at) is code
+
+
 def test_a_document_of_one_kind_does_not_pass_for_another(hub):
     keys = hub.chain.directory()
     frame = BoxDocument.of(hub.hub_id, hub.box.public, issued=NOW, expires=NOW + DAY).sign(hub.command)
@@ -256,3 +272,17 @@ def test_a_join_code_comes_back_as_it_was(address):
 )
 def test_a_join_code_holds_nothing_but_host_and_port(address):
     assert refusal(JoinCode, b"\x01" * 32, b"\x02" * 8, b"\x03" * 16, address).code is Code.JOIN_BAD
+
+
+def join_text(version: int, announced: int, address: bytes) -> str:
+    """A join code with a right checksum over whatever is in it."""
+    covered = bytes([version]) + bytes(56) + bytes([announced]) + address
+    packed = covered + hashlib.sha256(b"manyarm/v1/join\0" + covered).digest()[:4]
+    return "maj1-" + base64.b32encode(packed).decode().rstrip("=").lower()
+
+
+def test_a_join_code_whose_parts_do_not_add_up_is_refused_even_with_a_right_checksum():
+    assert JoinCode.parse(join_text(1, 5, b"hub:1")).address == "hub:1"
+    for announced, address in ((4, b"hub:1"), (6, b"hub:1"), (6, b"h\xc3\xbcb:1"), (0, b"")):
+        assert refusal(JoinCode.parse, join_text(1, announced, address)).code is Code.JOIN_BAD
+    assert "upgrade" in refusal(JoinCode.parse, join_text(2, 5, b"hub:1")).detail
