@@ -133,7 +133,13 @@ def check_peer(connection: ssl.SSLSocket | ssl.SSLObject, pins: Collection[str])
 class _PinnedSocket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         super().do_handshake(block)
-        _check_pinned(self)
+        try:
+            _check_pinned(self)
+        except Refused:
+            # The library closes after its own errors only; a loop that watches the socket closes it itself.
+            if self.gettimeout() != 0:
+                self.close()
+            raise
 
 
 class _PinnedObject(ssl.SSLObject):
