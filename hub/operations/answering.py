@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub.access.caller import Caller, caller_of
-from hub.errors import HubError, Invalid, NotSignedIn, Unavailable
+from hub.errors import HubError, Invalid, Unavailable
 from hub.events.record import record
+from hub.operations import setting_up
 from hub.operations.asking import ANSWER_PURPOSE, answer_context
 from hub.operations.catalogue import CATALOGUE
 from hub.operations.context import Context, Joining
@@ -35,7 +36,7 @@ from wire.connection import Connection, Subscription
 from wire.errors import Refused
 from wire.exchange import Received, open_intent
 from wire.keys import BoxKey
-from wire.messages import Credential, CredentialKind, Intent
+from wire.messages import CredentialKind, Intent
 from wire.roles import KeyDirectory
 from wire.topology import HUB_INTENTS
 
@@ -189,14 +190,14 @@ class Answering:
         operation = CATALOGUE.get(intent.operation)
         if operation is None:
             raise Invalid(f"there is no operation {intent.operation!r}")
-        context = self._context(self._caller(intent.credential))
+        context = self._context(self._caller(intent))
         return perform(operation, context, self._request(operation, intent))
 
-    def _caller(self, credential: Credential) -> Caller:
-        # "local" is for commands beside the database, which need no intent: from the portal it is a forgery.
-        if credential.kind is CredentialKind.LOCAL:
-            raise NotSignedIn("an intent needs a session or an API key")
-        return caller_of(credential, self._parts.clock_ms(), self._parts.seals)
+    def _caller(self, intent: Intent) -> Caller:
+        # "local" is for commands beside the database, and for whoever brings the setup code instead of a name.
+        if intent.credential.kind is CredentialKind.LOCAL:
+            return setting_up.stranger(intent.operation)
+        return caller_of(intent.credential, self._parts.clock_ms(), self._parts.seals)
 
     def _request(self, operation: Operation[Any], intent: Intent) -> JsonObject:
         try:

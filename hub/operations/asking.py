@@ -124,14 +124,15 @@ class Asking:
             idempotency_key=key,
             request_sha256=digest,
         )
-        earlier = self._keep(row)
-        if earlier is None:
-            self._publish(sealed)
-        elif earlier.request_sha256 != digest:
-            raise Conflict(
-                "this Idempotency-Key was used for another request; take a new one", code="IDEMPOTENCY_KEY_REUSED"
-            )
-        return self._wait(earlier.id if earlier else row.id, wait_s, replayed=earlier is not None)
+        with connection():
+            earlier = self._keep(row)
+            if earlier is None:
+                self._publish(sealed)
+            elif earlier.request_sha256 != digest:
+                raise Conflict(
+                    "this Idempotency-Key was used for another request; take a new one", code="IDEMPOTENCY_KEY_REUSED"
+                )
+            return self._wait(earlier.id if earlier else row.id, wait_s, replayed=earlier is not None)
 
     def answer(self, caller: Caller, intent: str) -> Answer | None:
         """The present state of an intent of the caller's; None: there is none, or it is not his."""
@@ -195,9 +196,7 @@ class Asking:
         started = time.monotonic()
         pause = _FIRST_WAIT_S
         while True:
-            with connection():
-                row = IntentRow.get_by_id(intent)
-                found = self._read(row, replayed=replayed)
+            found = self._read(IntentRow.get_by_id(intent), replayed=replayed)
             if found is not None:
                 return found
             waited = time.monotonic() - started

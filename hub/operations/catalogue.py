@@ -12,6 +12,7 @@ from hub.operations import (
     packages,
     projects,
     releases,
+    setting_up,
     variables,
     work,
 )
@@ -27,6 +28,7 @@ _MODULES = (
     infrastructure,
     packages,
     access,
+    setting_up,
     apply,
 )
 

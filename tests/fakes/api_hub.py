@@ -72,7 +72,7 @@ class ApiHub:
         if body is not None:
             options["data"] = json.dumps(body)
             options.setdefault("content_type", "application/json")
-        full = path if path.startswith(("/api", "/healthz", "/readyz", "/metrics")) else f"/api/v1{path}"
+        full = path if path.startswith(("/api/", "/healthz", "/readyz", "/metrics")) else f"/api/v1{path}"
         return self.app.test_client(use_cookies=False).open(full, method=method, headers=headers, **options)
 
     def get(self, path: str, **options: Any) -> TestResponse:
