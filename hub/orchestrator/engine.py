@@ -60,7 +60,8 @@ class Engine:
         self.sessions = Sessions(parts, self.wake)
         self.publisher = Publisher(parts, Sealer(parts, store), self.steering, self.stopped)
         self.clockwork = Clockwork(parts, self.steering, self.sessions, self.stopped)
-        secrets, held, door = Secrets(parts.vault, parts.seals), HeldResults(), Door(parts, self.quarantine)
+        secrets, held = Secrets(parts.vault, parts.seals), HeldResults()
+        door = self._door = Door(parts, self.quarantine)
         masks = Masks(secrets, store)
         replies = Replies(parts, self.steering, door, held, secrets, masks)
         logs = LogInbox(parts, door, replies, held, masks, cap_bytes=parts.plan_limits.out_bytes)
@@ -108,6 +109,7 @@ class Engine:
 
     def spoke_revoked(self, spoke: str) -> None:
         """Its sessions end and its jobs fail; what it says later is refused by its key."""
+        self._door.forget_keys()
         with write_tx():
             self.sessions.forget(spoke)
             unfinished: Any = (

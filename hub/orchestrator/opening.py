@@ -3,6 +3,7 @@
 Outside of any transaction, for it is signatures and boxes that take time. Bad input is data: it never stops the loop.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from wire.connection import Delivery
 from wire.errors import Code, Refused
 from wire.exchange import Received, open_from_spoke
 from wire.roles import KeyDirectory, Role, TrustedKey
+
+_KEYS_KEPT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +39,19 @@ class Door:
     def __init__(self, parts: EngineParts, quarantine: QuarantineRing) -> None:
         self._parts = parts
         self._quarantine = quarantine
+        self._keys = _RecentKeys(parts.keys)
 
     def open(self, deliveries: Sequence[Delivery]) -> list[Opened]:
         """Those that are what they should be, in order; the others are refused and need only be acknowledged."""
         boxes = self._parts.boxes()
         hub_id = self._parts.trust().hub_id
         now_s = self._parts.clock_ms() // 1000
-        keys = _BatchKeys(self._parts.keys)
         opened: list[Opened] = []
         for delivery in deliveries:
             code = _distrust(delivery)
             if code is None:
                 try:
-                    received = open_from_spoke(delivery.body, keys, boxes, hub_id, now_s)
+                    received = open_from_spoke(delivery.body, self._keys, boxes, hub_id, now_s)
                 except Refused as refusal:
                     code = refusal.code
                 else:
@@ -57,22 +60,39 @@ class Door:
             self.refuse(delivery, code)
         return opened
 
+    def forget_keys(self) -> None:
+        """A spoke's trust has changed: what was looked up before does not count any more."""
+        self._keys.forget()
+
     def refuse(self, delivery: Delivery, code: Code | str) -> None:
         self._quarantine.add(delivery, str(code))
 
 
-class _BatchKeys:
-    """Each signer looked up once a batch: a revocation counts from the next one."""
+class _RecentKeys:
+    """Signers looked up in the last second: a row a message would cost more than its signature.
+
+    A revocation here empties it at once; one by another engine counts within the second.
+    """
 
     def __init__(self, keys: KeyDirectory) -> None:
         self._keys = keys
         self._found: dict[tuple[bytes, Role], TrustedKey] = {}
+        self._since = 0.0
 
     def key(self, kid: bytes, role: Role, at: int) -> TrustedKey:
+        now = time.monotonic()
+        if now - self._since > _KEYS_KEPT_S:
+            self._found, self._since = {}, now
         found = self._found.get((kid, role))
         if found is None:
-            found = self._found[kid, role] = self._keys.key(kid, role, at)
+            kept = self._found
+            found = self._keys.key(kid, role, at)
+            # Into the table of before the look-up: if it was emptied meanwhile, this is not kept.
+            kept[kid, role] = found
         return found
+
+    def forget(self) -> None:
+        self._found = {}
 
 
 def _distrust(delivery: Delivery) -> Code | None:

@@ -159,10 +159,7 @@ class Publisher:
         limit = self._parts.limits.batch
         due = self._due_welcomes(limit)
         kinds = [OutboxKind.CANCEL] if self._stopped() else [OutboxKind.CANCEL, OutboxKind.COMMAND]
-        for kind in kinds:
-            if len(due) < limit:
-                due += self._due_of(kind, limit - len(due))
-        return due
+        return due + self._due_in_sessions(kinds, limit - len(due)) if len(due) < limit else due
 
     def _due_welcomes(self, limit: int) -> list[_Due]:
         rows: Any = (
@@ -180,11 +177,12 @@ class Publisher:
             for row, spoke, body, session_row, nonce, hub_nonce in rows
         ]
 
-    def _due_of(self, kind: OutboxKind, limit: int) -> list[_Due]:
+    def _due_in_sessions(self, kinds: Sequence[OutboxKind], limit: int) -> list[_Due]:
         now_ms = self._parts.clock_ms()
         query: Any = (
             Outbox.select(
                 Outbox.id,
+                Outbox.kind,
                 Outbox.cid,
                 Outbox.body,
                 Outbox.expires_at,
@@ -198,12 +196,13 @@ class Publisher:
             .join(Job, on=(Job.id == Outbox.cid))
             .where(
                 Outbox.state == OutboxState.WAITING,
-                Outbox.kind == kind,
+                Outbox.kind.in_(kinds),
                 Outbox.expires_at > now_ms,
                 SpokeSession.live,
                 SpokeSession.valid_until.is_null(),
             )
-            .order_by(Outbox.id)
+            # "cancel" stands before "command" in the alphabet too.
+            .order_by(Outbox.kind, Outbox.id)
             .limit(limit)
         )
         held = [row for row, (not_before_ms, _) in self._not_before.items() if not_before_ms > now_ms]
@@ -211,7 +210,7 @@ class Publisher:
             query = query.where(Outbox.id.not_in(held[:_ATTEMPTS_MAX]))
         return [
             _Due(row, kind, cid, task, bytes(body or b"").decode(), expires_ms, session_row, Session(spoke, nonce), seq)
-            for row, cid, body, expires_ms, spoke, task, session_row, nonce, seq in query.tuples()
+            for row, kind, cid, body, expires_ms, spoke, task, session_row, nonce, seq in query.tuples()
         ]
 
     def _seal(self, due: Sequence[_Due]) -> tuple[list[_Made], list[tuple[_Due, str]]]:

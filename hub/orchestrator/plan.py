@@ -11,7 +11,7 @@ from functools import cached_property
 
 from hub.orchestrator.states import Condition
 from runner.contract.job import Job, JobPackage, Named, ReleaseRef, StepRef
-from wire.canonical import JsonValue
+from wire.canonical import JsonObject, JsonValue
 from wire.messages import Limits, Op, PackageRef
 
 
@@ -115,10 +115,6 @@ class DeploymentPlan:
         """What the runner is told of one attempt, without outputs of earlier steps."""
         planned, number = self.attempts[cid]
         step = self.step_of(planned)
-        target_variables = {
-            "Manyarm.Target.Id": planned.target.id,
-            "Manyarm.Target.Name": planned.target.name,
-        }
         return Job(
             task=self.task,
             step=StepRef(step.name, step.kind),
@@ -128,13 +124,33 @@ class DeploymentPlan:
             project=self.project,
             release=self.release,
             properties=dict(step.properties),
-            variables={**step.variables, **planned.variables, **target_variables},
+            variables=self._variables(planned),
             secret_names=tuple(sorted({*step.secrets, *planned.secrets})),
             expose_env=tuple(sorted({*step.expose_env, *planned.expose_env})),
             package=self._package(step),
             isolation=step.isolation,
             grace_s=step.grace_s,
         )
+
+    def job_json(self, cid: str) -> JsonObject:
+        """`job(cid)` as JSON: the same, without a deep copy of what all jobs of a step share."""
+        planned, number = self.attempts[cid]
+        return {
+            **self._step_json[planned.step],
+            "attempt": number,
+            "target": {"id": planned.target.id, "name": planned.target.name},
+            "variables": dict(self._variables(planned)),
+            "secret_names": [*sorted({*self.step_of(planned).secrets, *planned.secrets})],
+            "expose_env": [*sorted({*self.step_of(planned).expose_env, *planned.expose_env})],
+        }
+
+    @cached_property
+    def _step_json(self) -> tuple[JsonObject, ...]:
+        return tuple(self.job(next(step.jobs).id).to_json() for step in self.steps)
+
+    def _variables(self, planned: PlannedJob) -> dict[str, str]:
+        target = {"Manyarm.Target.Id": planned.target.id, "Manyarm.Target.Name": planned.target.name}
+        return {**self.step_of(planned).variables, **planned.variables, **target}
 
     def _package(self, step: PlannedStep) -> JobPackage | None:
         if not step.package:

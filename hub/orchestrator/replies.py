@@ -132,7 +132,7 @@ class Replies:
         }
         self._bring_in(job, body)
         state, message = _end(body)
-        masks = self._masks.of(job.task, job.id)
+        masks = self._masks.of(job.task, job.id) if message else None
         message = mask_text(message, masks) if masks is not None else message
         heard.add(job.task, JobEnded(opened.cid, state, body.exit_code, _plain(message)))
         return True

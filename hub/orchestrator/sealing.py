@@ -5,7 +5,7 @@ Secrets are opened here and live as long as the frame is made.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hub.orchestrator.parts import EngineParts, TrustState
 from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep
@@ -116,16 +116,16 @@ class Sealer:
     def _body(self, plan: DeploymentPlan, planned: PlannedJob, cid: str, now_s: int) -> Command:
         step = plan.step_of(planned)
         secrets = self._secrets.values(plan.secrets_of(planned))
-        job = plan.job(cid)
+        job = plan.job_json(cid)
         if step.index > 0:
             literals, secret_outputs = self._outputs(plan.task, step, planned)
             secrets |= secret_outputs
-            job = replace(job, literals=literals, secret_names=tuple(sorted({*job.secret_names, *secret_outputs})))
+            job |= {"literals": dict(literals), "secret_names": [*sorted(secrets)]}
         packages = plan.packages_of(step)
         return Command(
             op=Op(step.op),
             cid=cid,
-            job=job.to_json(),
+            job=job,
             packages=packages,
             secrets=secrets,
             reply_to=self._ourselves().reply_to,

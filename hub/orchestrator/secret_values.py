@@ -3,7 +3,7 @@
 Only the engine can open them. What does not open makes the job unsendable, in words, never a guess.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hub.errors import FieldDamaged, SealBroken
 from hub.orchestrator.task_store import Kept, TaskStore
@@ -77,24 +77,28 @@ class Masks:
 
     def of(self, task: str, cid: str) -> Patterns | None:
         """None where the job has no secrets."""
-        kept = self._kept.get(cid)
-        if kept is None:
-            kept = (self._made(task, cid),)
-            self._kept.put(cid, kept)
-        return kept[0]
-
-    def forget(self, cids: Mapping[str, object] | set[str]) -> None:
-        """These jobs have ended, or their task has more secrets now."""
-        for cid in cids:
-            self._kept.drop(cid)
-
-    def _made(self, task: str, cid: str) -> Patterns | None:
         plan = self._store.plan(task)
         found = plan.attempts.get(cid) if plan is not None else None
         if plan is None or found is None:
             return None
+        rows = plan.secrets_of(found[0])
+        if not rows and found[0].step == 0:
+            return None
+        key = cid if rows else f"{task}/{found[0].step}"
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = (self._made(task, rows),)
+            self._kept.put(key, kept)
+        return kept[0]
+
+    def forget(self, cids: Iterable[str]) -> None:
+        """These jobs have ended."""
+        for cid in cids:
+            self._kept.drop(cid)
+
+    def _made(self, task: str, rows_by_name: Mapping[str, str]) -> Patterns | None:
         values: list[str] = []
-        for name, row_id in plan.secrets_of(found[0]).items():
+        for name, row_id in rows_by_name.items():
             try:
                 values += self._secrets.values({name: row_id}).values()
             except Unsendable:
