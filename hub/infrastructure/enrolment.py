@@ -19,7 +19,7 @@ from hub.infrastructure.display_names import fault_of, shown
 from hub.infrastructure.join_codes import SPOKE
 from hub.infrastructure.spokes import thumbprint_of, trust
 from hub.states import Approval, EnrolmentState, InboxKind, InboxState, SpokeState
-from hub.storage.database import connection, write_tx
+from hub.storage.database import connection, is_postgres, write_tx
 from hub.storage.models import Enrolment, Environment, GatewayInbox, JoinToken, Spoke, TrustFrame
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
@@ -77,8 +77,9 @@ class Enrolments:
         """One frame, one transaction; a refusal is recorded in one of its own, for it undoes whatever was begun."""
         try:
             with write_tx():
-                self._enrol(row)
-                row.delete_instance()
+                if _claimed(row):
+                    self._enrol(row)
+                    row.delete_instance()
         except Refused as refusal:
             self._refuse(row, refusal.code, refusal.detail)
         except HubError as error:
@@ -174,6 +175,8 @@ class Enrolments:
     def _refuse(self, row: GatewayInbox, code: Code, detail: str) -> None:
         logger.info("enrolment refused", extra={"frame": row.sha256, "code": str(code)})
         with write_tx():
+            if not _claimed(row):
+                return
             known = Enrolment.get_or_none(Enrolment.id == row.sha256)
             if known is None:
                 now_ms = self._parts.clock_ms()
@@ -181,6 +184,14 @@ class Enrolments:
                 words = {"code": str(code), "detail": shown(detail), "source": shown(row.source)}
                 record("spoke.enrol", f"enrolment:{row.sha256}", actor=SYSTEM, outcome="refused", detail=words)
             row.delete_instance()
+
+
+def _claimed(row: GatewayInbox) -> bool:
+    """Whether the row is there still, and ours until the end of the transaction: other engines sweep too."""
+    query = GatewayInbox.select(GatewayInbox.id).where(GatewayInbox.id == row.id)
+    if is_postgres():
+        query = query.for_update("FOR UPDATE SKIP LOCKED")  # type: ignore[arg-type]  # peewee takes the clause as well
+    return query.first() is not None
 
 
 def _matches(name: str, pattern: str) -> bool:

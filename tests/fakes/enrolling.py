@@ -52,8 +52,8 @@ class Machine:
         self.signing = SigningKey.generate()
         self.box = BoxKey.generate()
 
-    def frame(self, code: CreatedJoinCode, **changes) -> Sealed:
-        """Its enrolment; `changes` go into the body."""
+    def frame(self, code: CreatedJoinCode, *, hub_id: str = "", trust_sha256: str = "", **changes) -> Sealed:
+        """Its enrolment, to this hub unless another is named; `changes` go into the body."""
         joined = JoinCode.parse(code.code.reveal())
         said = {
             "token_id": joined.token_id.hex(),
@@ -70,8 +70,8 @@ class Machine:
             Enrol(**(said | changes)),
             signer=self.signing,
             hub_box=self.hub.boxes[0].public,
-            hub_id=self.hub.hub_id,
-            trust_sha256=self.hub.trust.sha256,
+            hub_id=hub_id or self.hub.hub_id,
+            trust_sha256=trust_sha256 or self.hub.trust.sha256,
             epoch=1,
             now_s=self.hub.acting().now_ms // 1_000,
         )
