@@ -13,11 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from peewee import fn
-
 from hub.storage.database import Transaction, current_transaction, is_postgres
-from hub.storage.models.events import ChainHead, Event
-from hub.storage.models.table import canonical_json, now_ms
+from hub.storage.models.table import canonical_json, database_proxy, now_ms
 
 GENESIS = bytes(32)
 SYSTEM = "system"
@@ -25,7 +22,17 @@ DETAIL_LIMIT = 16 * 1024  # Characters of JSON; what is longer is represented by
 TEXT_LIMIT = 200
 CLOCK_TOLERANCE_MS = 1_000  # Several processes write; their clocks' last millisecond is no news.
 
-_HEAD = 1
+# The columns that repeat what stands in `bytes`.
+COLUMNS = ("at", "actor", "actor_kid", "action", "object", "outcome", "project", "environment")
+
+# Written by hand: this runs in every transaction, and building the same statements again took ten times as long.
+_HEAD = "SELECT seq, hash, at FROM chain_head WHERE id = 1"
+_NEW_HEAD = "INSERT INTO chain_head (seq, hash, at, id) VALUES (?, ?, ?, 1)"
+_MOVE_HEAD = "UPDATE chain_head SET seq = ?, hash = ?, at = ? WHERE id = 1"
+_INSERT = (
+    "INSERT INTO event (seq, at, actor, actor_kid, action, object, outcome, project, environment, bytes, hash) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +65,18 @@ class _Chain:
     seq: int
     hash: bytes
     at: int
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
 
     def add(self, event: PendingEvent, at: int, sealed: list[SealedRow]) -> None:
         self.seq += 1
-        content = _content(event, self.seq, at, sealed)
+        content = _content(event, self.seq, at, event.detail, sealed)
         encoded = canonical_json(content).encode()
+        if len(encoded) > DETAIL_LIMIT:
+            content = _content(event, self.seq, at, _cut(event.detail), sealed)
+            encoded = canonical_json(content).encode()
         self.hash = chain_hash(self.hash, self.seq, encoded)
         self.at = at
-        columns = {name: content[name] for name in COLUMNS}
-        self.rows.append({"seq": self.seq, **columns, "bytes": encoded, "hash": self.hash})
-
-
-# The columns that repeat what stands in `bytes`.
-COLUMNS = ("at", "actor", "actor_kid", "action", "object", "outcome", "project", "environment")
+        self.rows.append((self.seq, *(content[name] for name in COLUMNS), encoded, self.hash))
 
 
 def record(
@@ -154,33 +159,38 @@ def _chain(transaction: Transaction) -> None:
             back = {"from": chain.at, "to": at}
             chain.add(PendingEvent("clock.stepped-back", SYSTEM, SYSTEM, None, "warning", None, None, back, at), at, [])
         chain.add(event, at, sealed if position == 0 else [])
-    Event.insert_many(chain.rows).execute()
-    head = {"seq": chain.seq, "hash": chain.hash, "at": chain.at}
-    if is_new:
-        ChainHead.insert(id=_HEAD, **head).execute()
-    else:
-        ChainHead.update(head).where(ChainHead.id == _HEAD).execute()
+    cursor = database_proxy.obj.cursor()
+    cursor.executemany(_sql(_INSERT), chain.rows)
+    cursor.execute(_sql(_NEW_HEAD if is_new else _MOVE_HEAD), (chain.seq, chain.hash, chain.at))
 
 
 def _head() -> tuple[_Chain, bool]:
-    query = ChainHead.select(ChainHead.seq, ChainHead.hash, ChainHead.at).where(ChainHead.id == _HEAD)
+    cursor = database_proxy.obj.cursor()
     # On SQLite the writer's lock is ours already.
-    row = (query.for_update() if is_postgres() else query).tuples().first()
-    if row is not None:
-        return _Chain(row[0], bytes(row[1]), row[2]), False
-    if is_postgres():
+    row = cursor.execute(_HEAD + " FOR UPDATE" if is_postgres() else _HEAD).fetchone()
+    if row is None and is_postgres():
         # There is no row to lock before the first event; two first writers must not both begin at 1.
-        Event.select(fn.pg_advisory_xact_lock(0x4D414E59_41554449)).tuples().first()
-    return _Chain(0, GENESIS, 0), True
+        cursor.execute("SELECT pg_advisory_xact_lock(5567308166402132297)")
+        row = cursor.execute(_HEAD).fetchone()
+    return (_Chain(0, GENESIS, 0), True) if row is None else (_Chain(row[0], bytes(row[1]), row[2]), False)
 
 
-def _content(event: PendingEvent, seq: int, at: int, sealed: list[SealedRow]) -> dict[str, Any]:
-    detail = dict(event.detail)
+def _sql(text: str) -> str:
+    return text.replace("?", "%s") if is_postgres() else text
+
+
+def _cut(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     text = canonical_json(detail)
-    if len(text) > DETAIL_LIMIT:
-        detail = {"cut": hashlib.sha256(text.encode()).hexdigest(), "length": len(text)}
+    if len(text) <= DETAIL_LIMIT:
+        return detail
+    return {"cut": hashlib.sha256(text.encode()).hexdigest(), "length": len(text)}
+
+
+def _content(
+    event: PendingEvent, seq: int, at: int, detail: Mapping[str, Any], sealed: list[SealedRow]
+) -> dict[str, Any]:
     if sealed:
-        detail["sealed"] = [[row.table, row.row_id, row.version, row.seal_sha256] for row in sealed]
+        detail = {**detail, "sealed": [[row.table, row.row_id, row.version, row.seal_sha256] for row in sealed]}
     return {
         "seq": seq,
         "at": at,

@@ -10,6 +10,8 @@ from peewee import BigIntegerField, BlobField, CharField, DatabaseProxy, Foreign
 
 database_proxy = DatabaseProxy()
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
 
 def new_row_id() -> str:
     """16 random bytes: rowids are used again after a delete, ours never are."""
@@ -22,7 +24,7 @@ def now_ms() -> int:
 
 def canonical_json(value: Any) -> str:
     """ASCII, sorted, no spaces: equal values are equal text, and no NUL or lone surrogate reaches PostgreSQL."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 class Table(Model):
