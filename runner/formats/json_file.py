@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from json.decoder import scanstring  # type: ignore[attr-defined]  # public in json.decoder, unknown to typeshed
 from typing import Any, Dict, List, Mapping, Tuple
 
 from runner.errors import StepFailed
@@ -16,6 +15,9 @@ from runner.file_format import FileFormat
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
+# What a text that is no JSON value reads as.
+_NOTHING = object()
+_KINDS: Dict[str, Tuple[type, ...]] = {"{": (dict,), "[": (list,), '"': ()}
 _Place = Tuple[str, int, int]
 
 
@@ -42,13 +44,13 @@ def _replace(text: str, values: Mapping[str, str]) -> Tuple[str, Tuple[str, ...]
 
 def _places(text: str) -> List[_Place]:
     """Path, start and end of every value, an outer one before those inside of it."""
-    places: List[_Place] = []
     try:
-        stop = _walk(text, _SPACE.match(text, 1 if text.startswith("\ufeff") else 0).end(), "", places)  # type: ignore[union-attr]  # matches always
-        json.loads(text.lstrip("\ufeff"))
-    except (ValueError, IndexError, StopIteration, RecursionError) as error:
+        json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise StepFailed(f"not well-formed JSON: {error}") from error
-    del stop
+    places: List[_Place] = []
+    # What `json` read without complaint can be walked without looking for faults.
+    _walk(text, _skip(text, 0), "", places)
     return places
 
 
@@ -69,12 +71,10 @@ def _walk(text: str, at: int, path: str, places: List[_Place]) -> int:
 def _walk_object(text: str, at: int, path: str, places: List[_Place]) -> int:
     at = _skip(text, at)
     while text[at] != "}":
-        key, at = scanstring(text, at + 1, strict=True)
-        at = _expect(text, _skip(text, at), ":")
+        key, at = _DECODER.raw_decode(text, at)
+        at = _skip(text, _skip(text, at) + 1)
         at = _skip(text, _walk(text, at, f"{path}:{key}" if path else key, places))
-        if text[at] == "}":
-            break
-        at = _expect(text, at, ",")
+        at = _skip(text, at + 1) if text[at] == "," else at
     return at + 1
 
 
@@ -84,16 +84,8 @@ def _walk_list(text: str, at: int, path: str, places: List[_Place]) -> int:
     while text[at] != "]":
         at = _skip(text, _walk(text, at, f"{path}:{number}" if path else str(number), places))
         number += 1
-        if text[at] == "]":
-            break
-        at = _expect(text, at, ",")
+        at = _skip(text, at + 1) if text[at] == "," else at
     return at + 1
-
-
-def _expect(text: str, at: int, character: str) -> int:
-    if text[at] != character:
-        raise ValueError(f"expected {character!r} at character {at}")
-    return _skip(text, at + 1)
 
 
 def _skip(text: str, at: int) -> int:
@@ -102,28 +94,28 @@ def _skip(text: str, at: int) -> int:
 
 
 def _written(value: str, old: str) -> str:
-    """The new value as JSON, of the old one's type where it reads as such."""
-    kept_kind = {"{": dict, "[": list, "t": bool, "f": bool, "n": object}.get(
-        old[0], str if old[0] == '"' else (int, float)
-    )
-    if kept_kind is str:
-        return json.dumps(value, ensure_ascii=False)
+    """The new value as JSON: of the old one's type where it reads as such, else a text."""
     text = value.strip()
     text = text.lower() if text.lower() in ("true", "false", "null") else text
-    new = _read(text)
-    fits = (
-        new is not None
-        and isinstance(new, kept_kind)
-        and (kept_kind is bool or kept_kind is object or not isinstance(new, bool))
-    )
-    return text if fits or (text == "null" and kept_kind is object) else json.dumps(value, ensure_ascii=False)
+    return text if _is_like(_read(text), old) else json.dumps(value, ensure_ascii=False)
+
+
+def _is_like(new: Any, old: str) -> bool:
+    """Whether a value is of the type that another one, written as JSON, has; null may become anything but a text."""
+    if old[0] in "tf":
+        return isinstance(new, bool)
+    if old[0] == "n":
+        return new is not _NOTHING and not isinstance(new, str)
+    if isinstance(new, bool):
+        return False
+    return isinstance(new, _KINDS.get(old[0], (int, float)))
 
 
 def _read(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=lambda _: None)
+        return json.loads(text, parse_constant=lambda _: _NOTHING)
     except (ValueError, RecursionError):
-        return None
+        return _NOTHING
 
 
 FORMAT = FileFormat(name="JSON", recognise=_recognise, replace=_replace)
