@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import urllib3
 
-from hub.broker.definitions import fleet_definitions, password_hash, policy_document
+from hub.broker.definitions import fleet_definitions, is_password, password_hash, policy_document
 from hub.broker.errors import AdminRefused, AdminUnreachable
 from wire import topology
 from wire.topology import Permissions, Topology
@@ -50,7 +50,12 @@ class BrokerAdmin:
         self.declare(topology.hub_topology())
 
     def ensure_user(self, name: str, password: str, permissions: Permissions) -> None:
-        """A user with exactly these rights; connections of an older right are closed, for channels cache theirs."""
+        """A user with exactly these rights; connections of an older right are closed, for channels cache theirs.
+
+        One that has them already is left alone, its connections too.
+        """
+        if self._is_as_wanted(name, password, permissions):
+            return
         existed = self._put(f"users/{_word(name)}", {"password_hash": _hashed(password), "tags": ""})
         where = f"{topology.VHOST}/{_word(name)}"
         # The topic rule comes first: without one every key is allowed.
@@ -132,6 +137,23 @@ class BrokerAdmin:
         names = [str(alarm.get("resource", alarm)) for alarm in listed] if isinstance(listed, list) else []
         return names or [str(found.get("reason", "unknown"))]
 
+    def _is_as_wanted(self, name: str, password: str, permissions: Permissions) -> bool:
+        where = f"{topology.VHOST}/{_word(name)}"
+        user = self._call("GET", f"users/{_word(name)}", missing_is_fine=True)
+        if not isinstance(user, dict) or not is_password(password, str(user.get("password_hash", ""))):
+            return False
+        rights = self._call("GET", f"permissions/{where}", missing_is_fine=True)
+        topics = self._call("GET", f"topic-permissions/{where}", missing_is_fine=True)
+        limits = self._call("GET", f"user-limits/{_word(name)}", missing_is_fine=True)
+        wanted = (permissions.configure, permissions.write, permissions.read)
+        rule = (topology.EVENTS, permissions.topic_write, permissions.topic_read or "^$")
+        return (
+            _columns(rights, "configure", "write", "read") == [wanted]
+            and _columns(topics, "exchange", "write", "read") == ([rule] if permissions.topic_write is not None else [])
+            and [value for (value,) in _columns(limits, "value")]
+            == ([permissions.limits] if permissions.limits else [])
+        )
+
     def _put(self, path: str, body: Mapping[str, object]) -> bool:
         """Whether it existed before."""
         return self._request("PUT", path, body, {}, (200, 201, 204)).status != 201
@@ -174,6 +196,12 @@ class BrokerAdmin:
             said = answer.data[:300].decode(errors="replace")
             raise AdminRefused(f"the broker refused {method} {path}: {answer.status} {said}", answer.status)
         return answer
+
+
+def _columns(answer: object, *names: str) -> list[tuple[object, ...]]:
+    """The named fields of each entry; the API answers one entry, or a list of them."""
+    entries = answer if isinstance(answer, list) else [answer] if isinstance(answer, dict) else []
+    return [tuple(entry.get(name) for name in names) for entry in entries]
 
 
 def _hashed(password: str) -> str:

@@ -5,6 +5,7 @@ Loading it again changes nothing but what differs, so it is also how changed pas
 
 import base64
 import hashlib
+import hmac
 from collections.abc import Mapping
 
 from wire import topology
@@ -117,6 +118,15 @@ def _topic_permissions(user: str, permissions: Permissions) -> Document:
         "write": permissions.topic_write,
         "read": permissions.topic_read,
     }
+
+
+def is_password(password: str, hashed: str) -> bool:
+    """Whether RabbitMQ's form is of this password."""
+    try:
+        salt = base64.b64decode(hashed, validate=True)[:4]
+    except ValueError:
+        return False
+    return len(salt) == 4 and hmac.compare_digest(password_hash(password, salt).encode(), hashed.encode())
 
 
 def _permissions(user: str, permissions: Permissions) -> Document:

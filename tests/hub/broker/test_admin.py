@@ -46,6 +46,34 @@ def test_a_new_password_ends_the_old_ones_connection_at_once(broker):
     Attempts(broker.url_for(topology.spoke_user(spoke_id), "another")).__exit__(None, None, None)
 
 
+def test_ensuring_what_is_so_already_cuts_no_connection(broker):
+    spoke_id, _ = broker.make_spoke()
+    broker.admin.ensure_spoke(spoke_id, "the password")
+    with Attempts(broker.url_for(topology.spoke_user(spoke_id), "the password")) as spoke:
+        broker.admin.ensure_spoke(spoke_id, "the password")
+        assert spoke.get(topology.spoke_queue(spoke_id)).allowed
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "permissions/manyarm/{user}",
+        "topic-permissions/manyarm/{user}",
+        "user-limits/{user}/max-channels",
+        "users/{user}",
+    ],
+)
+def test_whatever_was_taken_from_a_spoke_is_given_again(broker, path):
+    spoke_id, _ = broker.make_spoke()
+    user = topology.spoke_user(spoke_id)
+    broker.admin.ensure_spoke(spoke_id, "the password")
+    assert broker.admin._is_as_wanted(user, "the password", topology.spoke_permissions(spoke_id))
+    broker.admin._delete(path.format(user=user))
+    assert not broker.admin._is_as_wanted(user, "the password", topology.spoke_permissions(spoke_id))
+    broker.admin.ensure_spoke(spoke_id, "the password")
+    assert broker.admin._is_as_wanted(user, "the password", topology.spoke_permissions(spoke_id))
+
+
 def test_a_fleet_is_rebuilt_by_one_import(broker):
     passwords = {secrets.token_hex(16): secrets.token_hex(16) for _ in range(20)}
     broker.admin.reconcile_spokes(passwords)
