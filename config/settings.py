@@ -42,6 +42,7 @@ class HubSettings:
     portal_origin: str = ""
     gateway_bind: str = "0.0.0.0:8443"
     master_key: str = ""
+    kek_file: str = ""
     trusted_proxies: tuple[str, ...] = ()
     log_level: str = "INFO"
     log_style: str = "text"

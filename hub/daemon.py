@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +61,7 @@ class Daemon:
         home: Its `run/` has the state file and each part's log.
         node: None where an existing broker is used.
         parts: In the order of their start.
-        environ: What the parts see, besides their descriptors.
+        environ: What the parts see, besides their descriptors; asked at each start, when the node's ports are known.
         addresses: What the state file tells others (`portal`, `gateway`).
     """
 
@@ -71,7 +70,7 @@ class Daemon:
         home: Path,
         node: PrivateNode | None,
         parts: Sequence[Part],
-        environ: Mapping[str, str],
+        environ: Callable[[], Mapping[str, str]],
         addresses: Mapping[str, str],
     ) -> None:
         self._run = home / "run"
@@ -212,7 +211,7 @@ class _Pause:
 class _Running:
     """One part: its process, its key pipe, what it said of being ready."""
 
-    def __init__(self, part: Part, log: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, part: Part, log: Path, environ: Callable[[], Mapping[str, str]]) -> None:
         self.name = part.name
         self._part = part
         self._log = log
@@ -228,7 +227,7 @@ class _Running:
         key_read, key_write = os.pipe()
         ready_read, ready_write = os.pipe()
         environ = {
-            **self._environ,
+            **self._environ(),
             child.KEY_DESCRIPTOR: str(key_read),
             child.READY_DESCRIPTOR: str(ready_write),
             LOG_FILE: str(self._log),
@@ -322,8 +321,3 @@ class _Running:
 
 def _status(process: "subprocess.Popen[bytes]") -> int:
     return process.returncode if process.returncode and process.returncode > 0 else 1
-
-
-def part_command(name: str, home: Path) -> tuple[str, ...]:
-    """The command that runs one part of this installation alone."""
-    return (sys.executable, "-m", "hub.cli", "--home", str(home), name)

@@ -26,7 +26,7 @@ MIN_SECRET_LENGTH = 4
 DIMENSIONS = ("environments", "targets", "roles", "steps")
 
 VariableName = Annotated[
-    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_.\-\[\]]*$")
+    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_.:\-\[\]]*$")
 ]
 Value = Annotated[str, StringConstraints(max_length=64 * 1024)]
 StepName = Annotated[str, StringConstraints(min_length=1, max_length=100)]

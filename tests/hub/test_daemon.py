@@ -50,7 +50,7 @@ class Rig:
         return Part(name, (sys.executable, "-c", source), key)
 
     def start(self, *parts: Part):
-        self.daemon = Daemon(self.home, None, parts, dict(os.environ), {"portal": "http://127.0.0.1:1"})
+        self.daemon = Daemon(self.home, None, parts, lambda: os.environ, {"portal": "http://127.0.0.1:1"})
 
         def run():
             try:
@@ -120,7 +120,7 @@ def test_parts_leave_when_the_daemon_is_killed(rig, tmp_path):
         "from pathlib import Path\n"
         "from hub.daemon import Daemon, Part\n"
         f"part = Part('engine', (sys.executable, '-c', {rig.part(GOOD).argv[2]!r}), b'k' * 32)\n"
-        f"Daemon(Path({str(rig.home)!r}), None, [part], dict(os.environ), {{}}).run(lambda: None)\n"
+        f"Daemon(Path({str(rig.home)!r}), None, [part], lambda: os.environ, {{}}).run(lambda: None)\n"
     )
     daemon = subprocess.Popen([sys.executable, "-c", driver])
     try:

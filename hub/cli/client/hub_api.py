@@ -124,7 +124,8 @@ def _problem(answer: Answer, place: str) -> str:
     try:
         problem = json.loads(answer.data)
         if place and problem.get("line"):
-            return f"{place}:{problem['line']}: {problem['detail']}"
+            line = problem["line"]
+            return f"{place}:{line}: {str(problem['detail']).removeprefix(f'line {line}: ')}"
         detail = problem.get("detail") or problem.get("title") or problem["code"]
         field = f" (field {problem['field']})" if problem.get("field") else ""
         return f"{detail}{field}"

@@ -1,0 +1,90 @@
+"""`manyarm up`: everything on this machine, supervised: private broker, engine, gateway, portal."""
+
+import os
+import sys
+from collections.abc import Mapping
+
+import click
+
+from config.settings import HubSettings, parse_address
+from hub.broker.node import PrivateNode
+from hub.cli.ending import CommandFailed
+from hub.cli.server.parts import listening
+from hub.cli.server.starting import begin, telling
+from hub.daemon import Daemon, Part, PartFailed, running_state
+from hub.errors import NotFound
+from hub.storage.key_check import unlock
+from hub.storage.vault import ProcessClass
+from hub.storage.vault_master import MasterKey
+
+_CLASSES = {"hub": ProcessClass.ENGINE, "gateway": ProcessClass.GATEWAY, "portal": ProcessClass.PORTAL}
+
+
+@click.command()
+@click.pass_context
+@telling
+def up(ctx: click.Context) -> None:
+    """Run everything on this machine until Ctrl-C."""
+    settings = begin(ctx.obj["home"], "up")
+    settings.refuse_open_portal()
+    running = running_state(settings.home)
+    if running is not None:
+        click.echo(f"Manyarm runs here already: {running.get('portal')}")
+        return
+    master = _master_key(settings)
+    for bind, setting in _addresses(settings):
+        _probe(bind, setting)
+    daemon = _daemon(settings, master)
+    daemon.stop_on_signals()
+    try:
+        daemon.run(lambda: _say_ready(settings))
+    except PartFailed as error:
+        raise CommandFailed(str(error), error.status) from error
+
+
+def _master_key(settings: HubSettings) -> MasterKey:
+    try:
+        return unlock(settings.master_key_source, settings.home, settings.database)
+    except NotFound as error:
+        raise CommandFailed(f"{settings.home} holds no hub yet; first: manyarm init", 2) from error
+
+
+def _daemon(settings: HubSettings, master: MasterKey) -> Daemon:
+    node = _private_node(settings, master)
+    parts = [
+        Part(name, (sys.executable, "-m", "hub.cli", "--home", str(settings.home), name), master.kek(cls).key)
+        for name, cls in _CLASSES.items()
+    ]
+
+    def environ() -> Mapping[str, str]:
+        return {**os.environ, **({"MANYARM_BROKER_ADMIN_URL": node.admin_url} if node is not None else {})}
+
+    addresses = {"portal": settings.portal_url, "gateway": settings.gateway_public}
+    return Daemon(settings.home, node, parts, environ, addresses)
+
+
+def _private_node(settings: HubSettings, master: MasterKey) -> PrivateNode | None:
+    if settings.broker_url:
+        return None
+    from hub.broker.credentials import node_credentials
+    from hub.composition import open_vault
+
+    vault = open_vault(settings, master.kek(ProcessClass.ENGINE))
+    return PrivateNode(settings.home, parse_address(settings.broker_bind), credentials=node_credentials(vault))
+
+
+def _addresses(settings: HubSettings) -> tuple[tuple[str, str], ...]:
+    return ((settings.portal_bind, "MANYARM_PORTAL_BIND"), (settings.gateway_bind, "MANYARM_GATEWAY_BIND"))
+
+
+def _probe(bind: str, setting: str) -> None:
+    """A port that is taken is told before anything is started."""
+    from hub.serving import listen
+
+    listening(bind, setting, listen).close()
+
+
+def _say_ready(settings: HubSettings) -> None:
+    click.echo(f"Portal   {settings.portal_url}")
+    click.echo(f"Gateway  {settings.gateway_public}")
+    click.echo("Ready. Ctrl-C stops everything; what runs on targets goes on.")

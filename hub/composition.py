@@ -1,0 +1,380 @@
+"""The only place where the hub's parts are built: the engine, what the portal is made of, and the gateway.
+
+Each function takes the settings and the key of its class of process, and opens nothing that the class may not open.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TypeVar
+
+from flask import Flask
+
+from config.settings import HubSettings
+from hub.access.passwords import Passwords
+from hub.api.log_poller import LogPoller
+from hub.api.parts import ApiLimits, ApiParts
+from hub.broker import endpoint
+from hub.broker.accounts import BrokerAccounts, BrokerAccountsParts
+from hub.broker.credentials import hub_password, portal_password
+from hub.events.checkpoint import checkpoint_if_due, newest_checkpoint
+from hub.gateway.app import create_gateway
+from hub.gateway.parts import GatewayParts
+from hub.infrastructure.box_certificate import renew_if_due
+from hub.infrastructure.enrolment import EnrolmentParts, Enrolments
+from hub.infrastructure.rollout import Rollout, RolloutParts, Whereabouts
+from hub.infrastructure.spoke_keys import SpokeDirectory
+from hub.infrastructure.spokes import broker_password
+from hub.operations.answering import Answering, AnsweringParts
+from hub.operations.asking import Asking, Hub
+from hub.operations.context import Joining
+from hub.orchestrator.engine import Engine
+from hub.orchestrator.parts import EngineLimits, EngineParts, Loop, TrustState
+from hub.orchestrator.planner import PlanLimits
+from hub.packages import garbage
+from hub.packages.chunk_store import ChunkStore
+from hub.packages.ingest import Ingestion
+from hub.packages.runner_package import publish_runner
+from hub.packages.step_kinds import StepKinds
+from hub.states import SpokeState
+from hub.storage.database import connection, open_database
+from hub.storage.files import FileStore
+from hub.storage.hub_keys import TLS_GATEWAY, box_document, box_keys, signing_key
+from hub.storage.hub_trust import installation, load_seals, trust_chain
+from hub.storage.models import DataKey, Spoke, now_ms
+from hub.storage.seals import RowSeals
+from hub.storage.vault import Kek, Vault
+from runner.build import build
+from wire.amqp import AmqpConnection
+from wire.documents import BoxDocument
+from wire.keys import SigningKey
+from wire.roles import Role
+from wire.tls import TlsContext, make_certificate, server_context
+from wire.topology import hub_topology
+
+logger = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
+
+_SWEEP_S = 0.05
+_SLOW_SWEEP_S = 1.0
+_HOUR_S = 3600.0
+
+
+def open_vault(settings: HubSettings, kek: Kek) -> Vault:
+    """The database bound, and the vault of this class of process opened from its keyring."""
+    open_database(settings.database)
+    with connection():
+        return Vault.open(kek, list(DataKey.select()))
+
+
+# The engine
+
+
+@dataclass(frozen=True, slots=True)
+class RunningEngine:
+    """The engine and the connection it stands on."""
+
+    engine: Engine
+    connection: AmqpConnection
+
+    def start(self) -> None:
+        self.engine.start()
+
+    def stop(self) -> None:
+        self.engine.stop()
+        self.connection.close()
+
+
+def engine(settings: HubSettings, kek: Kek) -> RunningEngine:
+    """The engine, ready to start; its runner is published. The caller has migrated the database and holds its lock."""
+    vault = open_vault(settings, kek)
+    with connection():
+        seals = load_seals(vault)
+        hub_id = installation().hub_id
+    store = chunk_store(settings)
+    publish_newest_runner(vault, seals, store)
+    broker = AmqpConnection(endpoint.hub_url(settings, vault), name="engine", declare=hub_topology())
+    accounts = BrokerAccounts(_account_parts(settings, vault, broker))
+    built = _EngineRooms(settings, vault, seals, hub_id, store, broker, accounts)
+    return RunningEngine(built.engine(), broker)
+
+
+def publish_newest_runner(vault: Vault, seals: RowSeals, store: ChunkStore) -> None:
+    """Build the runner of this installation and store it, unless these very bytes are stored already."""
+    with tempfile.TemporaryDirectory(prefix="manyarm-runner-") as folder:
+        runner = build(Path(folder) / "runner.zip")
+        context = _Itself(now_ms(), vault, seals)
+        with connection():
+            release_key = signing_key(vault, Role.HUB_RELEASE)
+        row = publish_runner(context, Ingestion(store, vault), runner, release_key)
+    logger.info("runner is published", extra={"version": row.version, "sha256": row.sha256, "bytes": row.size})
+
+
+def _account_parts(settings: HubSettings, vault: Vault, broker: AmqpConnection) -> BrokerAccountsParts:
+    def mailboxes() -> dict[str, str]:
+        with connection():
+            rows = Spoke.select().where(Spoke.state == SpokeState.TRUSTED, Spoke.broker_user != "")
+            return {row.id: broker_password(vault, row) for row in rows}
+
+    return BrokerAccountsParts(
+        admin=endpoint.administrator(settings, vault),
+        hub_password="" if endpoint.endpoint(settings).user else hub_password(vault),
+        portal_password=portal_password(vault),
+        mailboxes=mailboxes,
+        state=lambda: broker.state,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Itself:
+    """The engine as the one who acts."""
+
+    now_ms: int
+    vault: Vault
+    seals: RowSeals
+    user_id: str = "system"
+
+    @property
+    def caller(self) -> "_Itself":
+        return self
+
+
+class _EngineRooms:
+    """Builds the engine's rooms around one vault, one connection and one set of seals."""
+
+    def __init__(
+        self,
+        settings: HubSettings,
+        vault: Vault,
+        seals: RowSeals,
+        hub_id: str,
+        store: ChunkStore,
+        broker: AmqpConnection,
+        accounts: BrokerAccounts,
+    ) -> None:
+        self._settings = settings
+        self._vault = vault
+        self._seals = seals
+        self._hub_id = hub_id
+        self._store = store
+        self._broker = broker
+        self._accounts = accounts
+        self._loops: list[Loop] = []
+
+    def engine(self) -> Engine:
+        limits = self._settings.limits
+        made = Engine(
+            EngineParts(
+                vault=self._vault,
+                seals=self._seals,
+                connection=self._broker,
+                keys=SpokeDirectory(self._seals),
+                boxes=lambda: _connected(lambda: box_keys(self._vault)),
+                command_key=self._command_key,
+                trust=lambda: _connected(self._trust),
+                declare_mailbox=self._accounts.declare_mailbox,
+                limits=EngineLimits(
+                    heartbeat_s=limits.heartbeat_s,
+                    missed_beats=limits.missed_beats,
+                    republish_s=limits.republish_s,
+                    command_ttl_s=limits.command_ttl_s,
+                    batch=limits.inbox_batch,
+                    quarantine=limits.quarantine_rows,
+                ),
+                plan_limits=PlanLimits(
+                    wall_s=limits.job_wall_s,
+                    pickup_s=limits.pick_up_s,
+                    grace_s=limits.job_grace_s,
+                    deadline_s=limits.task_deadline_s,
+                    out_bytes=limits.job_out_bytes,
+                    disk_bytes=limits.job_disk_bytes,
+                ),
+                loops=self._loops,
+            )
+        )
+        self._loops += [
+            Loop("broker", self._accounts.run),
+            Loop("intents", self._answering(made).run),
+            _sweeping("enrolments", _SWEEP_S, self._enrolments().sweep),
+            _sweeping("rollout", _SWEEP_S, self._rollout(made).sweep),
+            _sweeping("checkpoints", _SLOW_SWEEP_S, self._checkpoint),
+            _sweeping("housekeeping", _HOUR_S, self._housekeeping),
+        ]
+        return made
+
+    def _answering(self, made: Engine) -> Answering:
+        return Answering(
+            AnsweringParts(
+                connection=self._broker,
+                hub_id=lambda: self._hub_id,
+                keys=lambda: _connected(lambda: trust_chain().directory()),
+                boxes=lambda: _connected(lambda: box_keys(self._vault)),
+                vault=self._vault,
+                seals=self._seals,
+                orchestrator=made.orchestrator,
+                step_kinds=StepKinds(self._store, self._vault),
+                joining=lambda: _connected(self._joining),
+                wake=made.wake,
+            )
+        )
+
+    def _enrolments(self) -> Enrolments:
+        return Enrolments(EnrolmentParts(self._vault, self._seals, lambda: box_keys(self._vault), self._hub_id, now_ms))
+
+    def _rollout(self, made: Engine) -> Rollout:
+        return Rollout(
+            RolloutParts(
+                vault=self._vault,
+                seals=self._seals,
+                accounts=self._accounts,
+                command_key=self._command_key,
+                where=lambda: _connected(self._where),
+                fail_jobs=made.spoke_revoked,
+                welcome=made.spoke_trusted,
+                clock_ms=now_ms,
+            )
+        )
+
+    def _command_key(self) -> SigningKey:
+        return _connected(lambda: signing_key(self._vault, Role.HUB_COMMAND))
+
+    def _trust(self) -> TrustState:
+        chain = trust_chain()
+        return TrustState(self._hub_id, chain.document.epoch, chain.version, newest_checkpoint(), box_document().hex())
+
+    def _joining(self) -> Joining:
+        return Joining(bytes.fromhex(installation().root_thumbprint), self._settings.gateway_public)
+
+    def _where(self) -> Whereabouts:
+        chain = trust_chain()
+        return Whereabouts(
+            hub_id=self._hub_id,
+            epoch=chain.document.epoch,
+            trust_version=chain.version,
+            broker_url=endpoint.public_url(self._settings),
+            broker_spki=next((pin.spki for pin in chain.document.tls_pins if pin.role == "broker"), ""),
+            gateway=self._settings.gateway_public,
+        )
+
+    def _checkpoint(self) -> None:
+        with connection():
+            signer = signing_key(self._vault, Role.HUB_AUDIT)
+            checkpoint_if_due(self._hub_id, trust_chain().document.epoch, signer, now_ms())
+
+    def _housekeeping(self) -> None:
+        with connection():
+            renew_if_due(self._seals, self._command_key(), self._hub_id, now_ms() // 1000)
+        garbage.collect(self._store, now_ms())
+
+
+def _connected(read: Callable[[], Found]) -> Found:
+    with connection():
+        return read()
+
+
+def _sweeping(name: str, pause_s: float, sweep: Callable[[], object]) -> Loop:
+    """A loop that looks again and again; whatever fails is said by the engine, and it is tried again."""
+
+    def run(stop: Event) -> None:
+        while not stop.is_set():
+            sweep()
+            stop.wait(pause_s)
+
+    return Loop(name, run)
+
+
+# What the portal is made of
+
+
+def api_parts(settings: HubSettings, kek: Kek) -> ApiParts:
+    """Everything that pages and API need; nothing in it opens a stored secret or signs a command."""
+    vault = open_vault(settings, kek)
+    with connection():
+        seals = load_seals(vault)
+        signer = signing_key(vault, Role.HUB_PORTAL)
+    broker = AmqpConnection(endpoint.portal_url(settings, vault), name="portal", publish_timeout_s=5.0)
+    store = chunk_store(settings)
+    limits = settings.limits
+    return ApiParts(
+        asking=Asking(connection=broker, signer=signer, hub=lambda: _connected(_hub), vault=vault),
+        vault=vault,
+        seals=seals,
+        chunks=store,
+        ingestion=Ingestion(store, vault, upload_bytes=limits.upload_bytes),
+        artifacts=FileStore(vault, settings.home / "artifacts"),
+        passwords=Passwords(at_once=limits.hashes_at_once),
+        poller=LogPoller(vault, streams=limits.streams),
+        step_kinds=StepKinds(store, vault),
+        broker_connected=lambda: broker.state == "connected",
+        limits=ApiLimits(
+            upload_bytes=limits.upload_bytes,
+            answer_wait_s=float(limits.answer_wait_s),
+            stream_s=float(limits.stream_s),
+        ),
+    )
+
+
+def _hub() -> Hub:
+    chain, hub_id = trust_chain(), installation().hub_id
+    document = BoxDocument.open(box_document(), chain.directory(), now_ms() // 1000, hub_id)
+    return Hub(hub_id, chain.document.epoch, document.box)
+
+
+# The gateway
+
+
+def gateway_app(settings: HubSettings, kek: Kek) -> Flask:
+    """The door for spokes: ciphertext and signed documents."""
+    vault = open_vault(settings, kek)
+    return create_gateway(
+        GatewayParts(
+            store=chunk_store(settings),
+            capability_key=vault.capability_key(),
+            artifacts=settings.home / "incoming",
+            wheels=wheels(settings),
+            clock_ms=now_ms,
+        )
+    )
+
+
+def gateway_tls(settings: HubSettings, kek: Kek) -> TlsContext:
+    """TLS 1.3 with the key whose pin stands in the trust document."""
+    vault = open_vault(settings, kek)
+    with connection():
+        certificate, key = make_certificate(signing_key(vault, TLS_GATEWAY).seed, "manyarm gateway")
+    return server_context(certificate, key)
+
+
+def chunk_store(settings: HubSettings) -> ChunkStore:
+    return ChunkStore(settings.home / "chunks")
+
+
+def wheels(settings: HubSettings) -> Path:
+    """The folder with the wheel that targets install."""
+    return settings.home / "wheels"
+
+
+def portal_tls(settings: HubSettings) -> Callable[[], TlsContext] | None:
+    """How the portal speaks TLS: not at all (loopback or behind a proxy), self-signed, or with files that are named."""
+    if settings.portal_tls == "off":
+        return None
+    if settings.portal_tls == "self-signed":
+        return lambda: server_context(*_own_certificate(settings.home / "portal-tls"))
+    certificate, _, key = settings.portal_tls.partition(":")
+    return lambda: server_context(Path(certificate).read_bytes(), Path(key).read_bytes())
+
+
+def _own_certificate(folder: Path) -> tuple[bytes, bytes]:
+    """Made once and kept, so that a browser that was told to trust it goes on doing so."""
+    names = folder / "certificate.pem", folder / "key.pem"
+    if not all(path.exists() for path in names):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for path, content in zip(names, make_certificate(os.urandom(32), "manyarm portal"), strict=True):
+            with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(content)
+    return names[0].read_bytes(), names[1].read_bytes()

@@ -1,0 +1,99 @@
+"""The portal: the API and the pages of people as one application; every page says what permission it needs."""
+
+import logging
+from pathlib import Path
+
+from flask import Flask, Response, current_app, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from hub.api.app import mount
+from hub.api.declared import declared_of, public, refuse_undeclared
+from hub.api.guard import API_PREFIXES
+from hub.errors import HubError, NotAllowed, NotFound, NotSignedIn, StepUpNeeded
+from hub.storage.database import connection
+from portal import filters, forms, login
+from portal.navigation import entries
+from portal.pages import ALL_PAGES
+from portal.parts import PortalParts
+
+logger = logging.getLogger(__name__)
+
+_STATIC_AGE_S = 3600
+
+
+def create_app(parts: PortalParts) -> Flask:
+    """Pages, API, health and metrics.
+
+    Raises:
+        Undeclared: a view declares neither a permission nor why it is public.
+    """
+    app = Flask("portal", root_path=str(Path(__file__).parent))
+    app.config["TRUSTED_HOSTS"] = list(parts.hosts)
+    app.config["SESSION_COOKIE_SECURE"] = True
+    app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
+    app.extensions["manyarm"] = parts
+    # Flask's own session is never used: ours is a row, and nothing is signed into a cookie.
+    app.session_interface = login.NoSession()
+    filters.install(app)
+    forms.install(app)
+    login.install(app)
+    app.before_request(_let_in)
+    app.context_processor(_frame)
+    for pages in ALL_PAGES:
+        app.register_blueprint(pages)
+    app.view_functions["static"] = public(reason="the portal's own style and scripts")(app.view_functions["static"])
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = _STATIC_AGE_S
+    mount(app, parts.api, page_error=_page_error)
+    refuse_undeclared(app)
+    return app
+
+
+def _let_in() -> ResponseReturnValue | None:
+    """Before any page: who is it, and may they at all? API addresses have their own guard."""
+    if request.path.startswith(API_PREFIXES) or request.endpoint is None:
+        return None
+    declared = declared_of(current_app.view_functions.get(request.endpoint))
+    if declared is None:
+        raise NotAllowed("this page declares nothing and is closed")
+    if declared.is_public:
+        return None
+    with connection():
+        caller = login.present_session_caller()
+    if caller is None:
+        raise NotSignedIn("sign in first")
+    if declared.permission is not None and not caller.may_somewhere(declared.permission):
+        raise NotAllowed(f"this needs the permission {declared.permission}")
+    g.caller = caller
+    return None
+
+
+def _frame() -> dict[str, object]:
+    caller = g.get("caller")
+    return {"caller": caller, "navigation": entries(caller) if caller else (), "notices": forms.notices()}
+
+
+def _page_error(error: Exception) -> ResponseReturnValue:
+    if isinstance(error, NotSignedIn):
+        return redirect(
+            url_for("login.show", next=login.safe_next(request.full_path if request.method == "GET" else "/"))
+        )
+    if isinstance(error, StepUpNeeded):
+        return redirect(url_for("login.prove", next=login.safe_next(forms.came_from())))
+    if isinstance(error, HubError):
+        return _words(error.status, error.detail)
+    if isinstance(error, HTTPException):
+        code = error.code or 500
+        return _words(code, "There is no such page." if code == NotFound.status else error.description or "", error)
+    reference = g.get("request_id", "")
+    logger.error("page failed", exc_info=error, extra={"ref": reference, "path": request.path})
+    return _words(500, f"Something went wrong on our side. The log has it under {reference}.")
+
+
+def _words(status: int, words: str, error: HTTPException | None = None) -> ResponseReturnValue:
+    page = render_template("words.html", status=status, words=words)
+    response = Response(page, status, content_type="text/html; charset=utf-8")
+    for name, value in error.get_headers() if error is not None else ():
+        if name in {"Allow", "Retry-After"}:
+            response.headers[name] = value
+    return response

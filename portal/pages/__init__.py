@@ -1,0 +1,17 @@
+"""The catalogue of page families: one file adds one, and a line here."""
+
+from flask import Blueprint
+
+from portal.pages import account, audit, dashboard, packages, projects, releases, setup, targets, tasks
+
+ALL_PAGES: tuple[Blueprint, ...] = (
+    dashboard.pages,
+    projects.pages,
+    releases.pages,
+    tasks.pages,
+    targets.pages,
+    packages.pages,
+    audit.pages,
+    account.pages,
+    setup.pages,
+)

@@ -1,0 +1,99 @@
+"""Targets and the spokes that serve them: health with its reason, whole thumbprints, approval, join codes."""
+
+from flask import Blueprint, g, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from hub.api.declared import permission
+from hub.permissions import Permission
+from hub.queries import environments, infrastructure
+from hub.queries.listing import Slice
+from hub.storage.database import connection
+from portal.asking import Refused, StillAsked, change
+from portal.forms import said
+
+pages = Blueprint("targets", __name__, url_prefix="/targets")
+
+
+@pages.get("")
+@permission(Permission.TARGET_VIEW)
+def index() -> ResponseReturnValue:
+    with connection():
+        page = infrastructure.targets(
+            Slice(limit=200, after=request.args.get("after", "")), q=request.args.get("q", "")
+        )
+        sees_spokes = g.caller.may(Permission.SPOKE_VIEW)
+        pending = infrastructure.all_spokes(Slice(limit=100), state="pending").items if sees_spokes else []
+        return render_template("targets.html", page=page, pending=pending, q=request.args.get("q", ""))
+
+
+@pages.get("/<target>")
+@permission(Permission.TARGET_VIEW)
+def show(target: str) -> ResponseReturnValue:
+    with connection():
+        found = infrastructure.target(target)
+        sees = found.spoke is not None and g.caller.may(Permission.SPOKE_VIEW)
+        spoke = infrastructure.spoke(found.spoke) if sees and found.spoke else None
+        return render_template("target.html", target=found, spoke=spoke)
+
+
+@pages.post("/<target>/enable")
+@permission(Permission.TARGET_EDIT)
+def enable(target: str) -> ResponseReturnValue:
+    return _ask("target.enable", {"target": target}, target, "The target takes part again.")
+
+
+@pages.post("/<target>/disable")
+@permission(Permission.TARGET_EDIT)
+def disable(target: str) -> ResponseReturnValue:
+    wanted = {"target": target, "reason": request.form.get("reason", "")}
+    return _ask("target.disable", wanted, target, "The target is left out until it is enabled.")
+
+
+@pages.post("/spokes/<spoke>/approve")
+@permission(Permission.SPOKE_APPROVE)
+def approve(spoke: str) -> ResponseReturnValue:
+    wanted = {"spoke": spoke, "thumbprint": request.form.get("thumbprint", "")}
+    return _ask("spoke.approve", wanted, None, "The spoke is trusted.")
+
+
+@pages.post("/spokes/<spoke>/revoke")
+@permission(Permission.SPOKE_APPROVE)
+def revoke(spoke: str) -> ResponseReturnValue:
+    return _ask("spoke.revoke", {"spoke": spoke, "reason": "from the portal"}, None, "The spoke is trusted no longer.")
+
+
+@pages.get("/new")
+@permission(Permission.JOIN_CODE_EDIT)
+def new() -> ResponseReturnValue:
+    with connection():
+        names = [row.name for row in environments.environments(Slice(limit=1000)).items]
+        return render_template("join_code.html", environments=names, made=None)
+
+
+@pages.post("/new")
+@permission(Permission.JOIN_CODE_EDIT)
+def make_code() -> ResponseReturnValue:
+    """The code is shown on the answer of this form and nowhere else again."""
+    form = request.form
+    wanted = {
+        "roles": [word for word in form.get("roles", "").replace(",", " ").split() if word],
+        "environments": form.getlist("environment"),
+        "name_pattern": form.get("name_pattern", ""),
+        "approve": "auto" if form.get("auto") else "manual",
+    }
+    try:
+        made = change("join-code.create", wanted)
+    except (Refused, StillAsked) as error:
+        return said(url_for("targets.new"), error.detail, "bad")
+    with connection():
+        names = [row.name for row in environments.environments(Slice(limit=1000)).items]
+        return render_template("join_code.html", environments=names, made=made)
+
+
+def _ask(operation: str, wanted: dict[str, str], target: str | None, words: str) -> ResponseReturnValue:
+    back = url_for("targets.show", target=target) if target else url_for("targets.index")
+    try:
+        change(operation, wanted)
+    except (Refused, StillAsked) as error:
+        return said(back, error.detail, "wait" if isinstance(error, StillAsked) else "bad")
+    return said(back, words)
