@@ -105,9 +105,9 @@ class HubEnd:
         self.publish(spoke_id, sealed.frame)
         return Sent(cid, sealed.mid, sealed.frame, sealed.sha256)
 
-    def sealed(self, spoke_id: str, body: Body, **changes: Any) -> Sealed:
-        """A frame in the spoke's session; whatever is given wins."""
-        spoke = self.wait_live(spoke_id)
+    def sealed(self, to: str, body: Body, **changes: Any) -> Sealed:
+        """A frame in that spoke's session; whatever is given wins."""
+        spoke = self.wait_live(to)
         with self._changed:
             spoke.seq += 1
             asked: dict[str, Any] = {
@@ -115,7 +115,7 @@ class HubEnd:
                 "signer": self.hub.command,
                 "spoke_box": spoke.box,
                 "hub_id": self.hub.hub_id,
-                "spoke_id": spoke_id,
+                "spoke_id": to,
                 "ses": spoke.nonce,
                 "seq": spoke.seq,
                 "epoch": self.hub.chain.document.epoch,

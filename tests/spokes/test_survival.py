@@ -13,7 +13,7 @@ import pytest
 
 from tests.fakes.hub_end import HubEnd
 from tests.fakes.spoke_home import enrolled_home
-from tests.spokes.conftest import World
+from tests.fakes.spoke_world import World, built_runner
 from wire.amqp.connection import AmqpConnection
 
 pytestmark = pytest.mark.rabbitmq
@@ -41,14 +41,14 @@ def start(world, **environ):
 
 
 @pytest.fixture
-def real(hub, gateway, tmp_path, runner_archive, broker):
+def real(hub, gateway, tmp_path, broker):
     """A world around a real broker."""
     spoke_id, url = broker.make_spoke()
     home = enrolled_home(tmp_path / "spoke", hub, gateway=gateway.address, broker_url=url, spoke_id=spoke_id)
     end = HubEnd(hub, AmqpConnection(broker.hub_url, name="test hub"))
     home.known_to(end)
     end.start()
-    yield World(hub, None, end, gateway, home, gateway.add_runner(runner_archive))
+    yield World(hub, None, end, gateway, home, gateway.add_runner(built_runner()))
     end.stop()
 
 
