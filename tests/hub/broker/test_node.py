@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import wait
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from hub.broker.admin import BrokerAdmin
 from hub.broker.errors import NodeFailed, PortTaken
+from hub.broker.layout import Layout
 from hub.broker.node import NodeCredentials, NodeTls, PrivateNode
 from hub.broker.process import ProcessMark, is_alive, mark
 from tests.services.rabbitmq import READY_S
@@ -21,6 +23,7 @@ from tests.services.requires import requires
 from wire import topology
 from wire.amqp import AmqpConnection
 from wire.connection import Outgoing
+from wire.tls import make_certificate
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 CREDENTIALS = NodeCredentials("hub-password", "admin-password")
@@ -212,10 +215,27 @@ def test_a_node_that_cannot_start_says_why_with_its_own_last_words(tmp_path):
     node.stop()
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root can become another user; the other tests ran as an ordinary one"
-)
-def test_the_node_runs_as_an_ordinary_user_too(tmp_path_factory):
+def test_rabbitmq_takes_every_key_of_the_production_example(tmp_path, monkeypatch):
+    requires("rabbitmq")
+    for name, content in zip(("certificate.pem", "key.pem"), make_certificate(b"p" * 32, "broker"), strict=True):
+        (tmp_path / name).write_bytes(content)
+    example = Path("config/rabbitmq/production.conf").read_text().replace("/etc/rabbitmq/tls", str(tmp_path))
+
+    def configured(layout, ports):
+        text = example.replace("0.0.0.0:5671", f"127.0.0.1:{ports.amqp}").replace("15672", str(ports.management))
+        return text.replace("= 2GB", "= 50MB")
+
+    monkeypatch.setattr(Layout, "configuration", configured)
+    tls = NodeTls(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    node = PrivateNode(tmp_path, ("127.0.0.1", 0), credentials=CREDENTIALS, tls=tls)
+    node.start()
+    try:
+        node.wait_ready(READY_S)
+    finally:
+        node.stop()
+
+
+def test_the_node_runs_as_an_ordinary_user_too():
     requires("rabbitmq")
     story = """
 import importlib.resources, os, pathlib, sys, encodings.idna
@@ -223,7 +243,9 @@ from hub.broker.node import NodeCredentials, NodeTls, PrivateNode
 from hub.broker.admin import BrokerAdmin
 # Read once as root: the interpreter itself may lie where nobody else may read.
 importlib.resources.files("config").joinpath("rabbitmq", "node.conf").read_text()
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
+uid = int(sys.argv[2])
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(uid); os.setuid(uid)
 home = pathlib.Path(sys.argv[1]); os.chdir("/")
 node = PrivateNode(home, ("127.0.0.1", 0), credentials=NodeCredentials("h", "a"), disk_free_limit="50MB")
 node.start()
@@ -233,14 +255,14 @@ try:
 finally:
     node.stop()
 """
-    import tempfile
-
+    uid = os.geteuid() or 65_534
     with tempfile.TemporaryDirectory(prefix="manyarm-nobody-") as folder:
-        os.chown(folder, 65534, 65534)
+        if os.geteuid() == 0:
+            os.chown(folder, uid, uid)
         done = subprocess.run(
-            [sys.executable, "-c", story, folder], capture_output=True, text=True, timeout=110, cwd=Path.cwd()
+            [sys.executable, "-c", story, folder, str(uid)], capture_output=True, text=True, timeout=110, cwd=Path.cwd()
         )
-    assert done.stdout == "['hub', 'hub-admin'] 65534\n", done.stderr
+    assert done.stdout == f"['hub', 'hub-admin'] {uid}\n", done.stderr
 
 
 def _words(process):
