@@ -5,9 +5,11 @@ from threading import Event as Gate
 import pytest
 
 from hub.orchestrator import task_log
+from hub.orchestrator.engine import Engine
 from hub.orchestrator.task_steps import task_steps
-from hub.states import JobState, LogState, OutboxState, TaskState
-from hub.storage.models import Event, Job, Outbox, OutputVariable, Task
+from hub.states import Health, JobState, LogState, OutboxState, SpokeState, TaskState
+from hub.storage.database import write_tx
+from hub.storage.models import Event, Job, Outbox, OutputVariable, Spoke, Target, Task
 from tests.hub.orchestrator.rig import Rig, Run, until, variable
 
 
@@ -120,9 +122,6 @@ def test_a_cancel_overtakes_the_work_and_ends_it(rig):
     rig.engine.start()
     task = rig.run("sleep 60", web)
     until(lambda: Job.select().where(Job.state == JobState.RUNNING).exists())
-    rig.engine.orchestrator.ask_cancel  # noqa: B018  It is there.
-    from hub.storage.database import write_tx
-
     with write_tx():
         rig.engine.orchestrator.ask_cancel(rig.context, Task.get_by_id(task.id))
     ended = rig.ended(task, TaskState.CANCELLED)
@@ -130,8 +129,6 @@ def test_a_cancel_overtakes_the_work_and_ends_it(rig):
 
 
 def test_a_cancel_before_the_spoke_was_ever_live_takes_the_command_back(rig):
-    from hub.storage.database import write_tx
-
     web = rig.spoke("web-01")
     rig.engine.start()
     task = rig.run("true", web)
@@ -159,10 +156,6 @@ def test_the_second_deployment_to_an_environment_waits_for_the_first(rig):
 
 
 def test_a_revoked_spoke_fails_its_job_and_what_it_says_later_is_refused(rig):
-    from hub.states import SpokeState
-    from hub.storage.database import write_tx
-    from hub.storage.models import Spoke
-
     gate = Gate()
     web = rig.spoke("web-01", lambda _: Run(("begun\n",), gate=gate)).start()
     rig.engine.start()
@@ -182,8 +175,6 @@ def test_a_revoked_spoke_fails_its_job_and_what_it_says_later_is_refused(rig):
 
 
 def test_a_restarted_engine_goes_on_where_the_former_one_stopped(rig):
-    from hub.orchestrator.engine import Engine
-
     gate = Gate()
     web = rig.spoke("web-01", lambda _: Run(("one\n",), gate=gate)).start()
     rig.engine.start()
@@ -198,9 +189,6 @@ def test_a_restarted_engine_goes_on_where_the_former_one_stopped(rig):
 
 
 def test_a_spoke_that_falls_silent_is_shown_unavailable_and_healthy_again_when_it_speaks(rig):
-    from hub.states import Health
-    from hub.storage.models import Target
-
     web = rig.spoke("web-01").start()
     rig.engine.start()
     health = lambda: Target.get_by_id(web.target.id).health  # noqa: E731
