@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from flask import Blueprint, Response, jsonify, request
 
-from hub.errors import Conflict, Invalid
+from hub.errors import Invalid
 from hub.gateway.capabilities import presented
 from hub.gateway.parts import GatewayParts
 from hub.packages.errors import UploadTruncated, raising_no_space
@@ -72,23 +72,23 @@ def _store(parts: GatewayParts, name: str) -> tuple[int, str]:
 
 
 def _record(parts: GatewayParts, name: str, size: int, sha256: str, detail: dict[str, str]) -> int:
-    """201, or 200 where the spoke sends again what is here already."""
+    """201, or 200 where this replaces what the spoke sent before: it seals anew each time it tries."""
     with write_tx():
-        known = _known(detail)
-        if known is None:
-            GatewayInbox.create(
-                kind=InboxKind.ARTIFACT,
-                sha256=sha256,
-                path=name,
-                size=size,
-                source=detail["spoke"],
-                detail=detail,
-                received_at=parts.clock_ms(),
-            )
-            return 201
-    (parts.artifacts / name).unlink(missing_ok=True)
-    if known.sha256 != sha256:
-        raise Conflict("this artifact has been sent already, with other bytes")
+        before = _known(detail)
+        if before is not None:
+            before.delete_instance()
+        GatewayInbox.create(
+            kind=InboxKind.ARTIFACT,
+            sha256=sha256,
+            path=name,
+            size=size,
+            source=detail["spoke"],
+            detail=detail,
+            received_at=parts.clock_ms(),
+        )
+    if before is None:
+        return 201
+    (parts.artifacts / str(before.path)).unlink(missing_ok=True)
     return 200
 
 

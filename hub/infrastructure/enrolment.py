@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 50
 _REFUSED_KEPT_MS = 24 * 3600 * 1000
+_FORGET_EVERY_MS = 3600 * 1000
 _NOBODY = hashlib.sha256(b"nobody has this secret").hexdigest()
 
 
@@ -51,6 +52,7 @@ class Enrolments:
 
     def __init__(self, parts: EnrolmentParts) -> None:
         self._parts = parts
+        self._forgot_at_ms = 0
 
     def sweep(self) -> int:
         """Take what has come in; how many frames that were."""
@@ -64,6 +66,9 @@ class Enrolments:
             rows = list(query)
             for row in rows:
                 self._take(row)
+            if not rows and self._parts.clock_ms() - self._forgot_at_ms > _FORGET_EVERY_MS:
+                self._forgot_at_ms = self._parts.clock_ms()
+                self.forget_refused()
             return len(rows)
 
     def forget_refused(self) -> int:

@@ -15,7 +15,7 @@ from hub.errors import TooLarge
 from hub.packages import garbage, negotiation
 from hub.packages.chunk_store import ChunkStore
 from hub.packages.errors import NoSpace, UploadDiffers
-from hub.packages.incoming import Counted, PushListing, Readable, read_listing, read_missing
+from hub.packages.incoming import LISTING_MAX, Counted, PushListing, Readable, read_listing, read_missing
 from hub.packages.names import PackageFile, parse_package_name
 from hub.packages.upload import Ingested, Upload
 from hub.storage.database import connection, write_tx
@@ -74,7 +74,7 @@ class Ingestion:
         Raises:
             UploadDiffers: a chunk, or the whole, is not what the listing says. And as `whole`.
         """
-        body = self._counted(stream, length)
+        body = self._counted(stream, length, beside=LISTING_MAX)
         request = read_listing(body)
         file = parse_package_name(request.get("name"))
         listing = PushListing.from_json(request)
@@ -98,13 +98,13 @@ class Ingestion:
                 StoredManifest.delete().where(StoredManifest.id == ingested.manifest_id).execute()
             garbage.drop_unused(self._store, ingested.packs)
 
-    def _counted(self, stream: Readable, length: int | None) -> Counted:
+    def _counted(self, stream: Readable, length: int | None, *, beside: int = 0) -> Counted:
+        """The body, which may have what a package may have and so much beside it."""
         if length is not None and length + length // 10 > self._store.folder.free_bytes:
             raise NoSpace(
                 f"the hub's disk has no room for {length} bytes: nothing was kept; free some, then push again"
             )
-        # A listing comes on top of the bytes of the package; its own size is capped where it is read.
-        return Counted(stream, limit=self._upload_bytes, length=length, clock=self._clock)
+        return Counted(stream, limit=self._upload_bytes + beside, length=length, clock=self._clock)
 
     def _upload(self, file: PackageFile) -> Upload:
         return Upload(file, self._store, self._vault, self._keys, self._workers)
