@@ -14,6 +14,8 @@ import pytest
 from tests.fakes.hub_end import HubEnd
 from tests.fakes.spoke_home import enrolled_home
 from tests.fakes.spoke_world import World, built_runner
+from tests.services.rabbitmq import running_broker
+from tests.services.requires import requires
 from wire.amqp.connection import AmqpConnection
 
 pytestmark = pytest.mark.rabbitmq
@@ -157,3 +159,40 @@ def test_status_says_that_a_daemon_serves(real):
                 break
         found = json.loads(said.stdout)
         assert (found["running"], found["session"], found["broker"]) == (True, spoke.nonce, "connected")
+
+
+def test_a_broker_killed_in_the_middle_costs_neither_run_nor_line(hub, gateway, tmp_path):
+    requires("rabbitmq")
+    witness = tmp_path / "witness"
+    with running_broker() as broker:
+        spoke_id, url = broker.make_spoke()
+        home = enrolled_home(tmp_path / "spoke", hub, gateway=gateway.address, broker_url=url, spoke_id=spoke_id)
+        end = HubEnd(hub, AmqpConnection(broker.hub_url, name="test hub"))
+        home.known_to(end)
+        end.start()
+        world = World(hub, None, end, gateway, home, gateway.add_runner(built_runner()))
+        with daemon(world):
+            sent = world.run(counting(witness, 6))
+            end.wait(lambda: b"line 5" in end._spool_unlocked(sent.cid), "some lines")
+            os.kill(broker.node.pid, signal.SIGKILL)
+            time.sleep(2)
+            broker.node.start()
+            broker.node.wait_ready(90)
+            assert end.result(sent.cid, 60).state == "succeeded"
+            assert printed(world, sent) == [f"line {number}" for number in range(1, 61)]
+            assert witness.read_text().split() == ["start", "end"]
+        end.stop()
+
+
+def test_a_broker_that_is_down_at_the_start_is_waited_for_and_term_still_works(hub, tmp_path):
+    home = enrolled_home(tmp_path / "spoke", hub, broker_url="amqp://user:password@127.0.0.1:9/manyarm")
+    world = World(hub, None, HubEnd(hub, None), None, home.known_to(HubEnd(hub, None)), None)
+    world.end.know(home.spoke_id, home.keys.signing.verify_key, home.keys.box.public)
+    with daemon(world) as process:
+        deadline = time.monotonic() + 20
+        while not (home.root / "run" / "status.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert process.poll() is None
+        assert json.loads((home.root / "run" / "status.json").read_text())["broker"] == "connecting"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=15) == 0
