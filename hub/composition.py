@@ -24,6 +24,7 @@ from hub.broker.credentials import hub_password, portal_password
 from hub.events.checkpoint import checkpoint_if_due, newest_checkpoint
 from hub.gateway.app import create_gateway
 from hub.gateway.parts import GatewayParts
+from hub.infrastructure.artifact_intake import ArtifactIntake, IntakeParts
 from hub.infrastructure.box_certificate import renew_if_due
 from hub.infrastructure.enrolment import EnrolmentParts, Enrolments
 from hub.infrastructure.rollout import Rollout, RolloutParts, Whereabouts
@@ -202,6 +203,7 @@ class _EngineRooms:
             Loop("intents", self._answering(made).run),
             _sweeping("enrolments", _SWEEP_S, self._enrolments().sweep),
             _sweeping("rollout", _SWEEP_S, self._rollout(made).sweep),
+            _sweeping("artifacts", _SLOW_SWEEP_S, self._artifacts().sweep),
             _sweeping("checkpoints", _SLOW_SWEEP_S, self._checkpoint),
             _sweeping("housekeeping", _HOUR_S, self._housekeeping),
         ]
@@ -239,6 +241,11 @@ class _EngineRooms:
                 clock_ms=now_ms,
             )
         )
+
+    def _artifacts(self) -> ArtifactIntake:
+        home = self._settings.home
+        files = FileStore(self._vault, home / "artifacts")
+        return ArtifactIntake(IntakeParts(files, home / "incoming", lambda: box_keys(self._vault), now_ms))
 
     def _command_key(self) -> SigningKey:
         return _connected(lambda: signing_key(self._vault, Role.HUB_COMMAND))
