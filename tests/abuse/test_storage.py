@@ -133,6 +133,18 @@ def test_t175_a_short_tag_is_refused(installed_hub):
             _open(installed_hub, row)
 
 
+def test_t175_a_second_spelling_of_a_ciphertext_is_refused(installed_hub):
+    row = _variable(installed_hub, "X", "1")
+    right = row.value_sealed
+    assert len(right.rpartition(":")[2]) % 4 == 3, "the last letter has spare bits"
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    spare = right[:-1] + letters[letters.index(right[-1]) + 1]
+    for other in (spare, right + "=", right + "\n", right[:60] + " " + right[60:], right.replace("e1", "E1")):
+        row.value_sealed = other
+        with pytest.raises(FieldDamaged):
+            _open(installed_hub, row)
+
+
 def test_t177_an_older_ciphertext_of_the_same_field_is_refused(installed_hub_on_each):
     hub = installed_hub_on_each
     row = _variable(hub, "X", "old")
@@ -590,6 +602,18 @@ def test_t185_a_process_that_aborts_leaves_no_core(tmp_path):
     assert os.WTERMSIG(status) == signal.SIGABRT
     assert not os.WCOREDUMP(status)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_t185_hardening_limits_cores_and_makes_new_files_private(tmp_path):
+    program = (
+        "import os, resource; from hub.hardening import harden; harden(); "
+        "open('made', 'w').close(); print(resource.getrlimit(resource.RLIMIT_CORE), oct(os.stat('made').st_mode & 0o777))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert ended.stdout == "(0, 0) 0o600\n", ended.stderr
 
 
 def test_t185_and_the_test_can_see_one(tmp_path):

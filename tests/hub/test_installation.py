@@ -1,11 +1,13 @@
 """A hub is installed whole, once, and its trust document is one that spokes take."""
 
+import hashlib
 import stat
 import time
+from dataclasses import replace
 
 import pytest
 
-from hub.errors import Conflict, Invalid
+from hub.errors import Conflict, Invalid, SealBroken
 from hub.installation import install, renew_setup_code
 from hub.storage.database import connection
 from hub.storage.hub_keys import TLS_BROKER, TLS_GATEWAY, box_document, box_keys, signing_key, spki_sha256
@@ -14,9 +16,9 @@ from hub.storage.key_check import unlock
 from hub.storage.models import Event, HubKey, Installation, SetupCode, TrustFrame, User
 from tests.hub.conftest import settings_in
 from wire.documents import BoxDocument
-from wire.keys import parse_thumbprint
+from wire.keys import SigningKey, parse_thumbprint
 from wire.roles import Role
-from wire.trust import TrustChain
+from wire.trust import DocumentKey, TrustChain, sign_trust
 
 
 def test_the_trust_document_starts_from_the_printed_thumbprint(installed_hub_on_each):
@@ -107,13 +109,29 @@ def test_a_source_that_cannot_be_written_leaves_no_half_hub(tmp_path):
 
 
 def test_a_root_put_in_place_by_sql_is_refused(installed_hub):
-    from hub.errors import SealBroken
-
     Installation.update(root_thumbprint="ab" * 32).execute()
     with pytest.raises(SealBroken):
         load_seals(installed_hub.vault)
     with pytest.raises(SealBroken):
         load_seals(installed_hub.vault_of("portal"))
+
+
+def test_a_whole_chain_of_his_own_does_not_help_who_writes_sql(installed_hub):
+    """He replaces the root, the trust document and the hub-rows key, all signed by himself; he holds no master key."""
+    now = int(time.time())
+    root, rows = SigningKey.generate(), SigningKey.generate()
+    document = trust_chain().document
+    keys = tuple(
+        DocumentKey.of(key.verify_key, role, nbf=now - 9, naf=now + 999)
+        for key, role in ((root, Role.HUB_ROOT), (rows, Role.HUB_ROWS))
+    )
+    frame = sign_trust(replace(document, keys=keys), [root])
+    TrustFrame.update(frame=frame).execute()
+    Installation.update(root_thumbprint=hashlib.sha256(root.verify_key.pk).hexdigest()).execute()
+    assert trust_chain().document.keys == keys
+    for vault in (installed_hub.vault, installed_hub.vault_of("portal")):
+        with pytest.raises(SealBroken, match="another root"):
+            load_seals(vault)
 
 
 def test_the_installation_names_its_hub(installed_hub):

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -70,6 +72,30 @@ def test_sixteen_threads_that_read_and_then_write_lose_nothing(database):
         thread.join()
     assert failures == []
     assert Environment.get_by_id(row.id).position == 160
+
+
+COUNT = """
+import sys
+from hub.storage.database import open_database, write_tx
+from hub.storage.models import Environment
+open_database(sys.argv[1])
+for _ in range(25):
+    with write_tx():
+        row = Environment.select().for_update().get() if "postgres" in sys.argv[1] else Environment.get()
+        Environment.update(position=row.position + 1).where(Environment.id == row.id).execute()
+"""
+
+
+def test_processes_that_read_and_then_write_lose_nothing(database, database_url):
+    with write_tx():
+        row = Environment.create(name="Development")
+    running = [
+        subprocess.Popen([sys.executable, "-c", COUNT, database_url], stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    failures = [process.communicate()[1] for process in running]
+    assert failures == [""] * 4
+    assert Environment.get_by_id(row.id).position == 100
 
 
 def test_a_thread_that_enters_a_connection_twice_closes_it_once(database):
