@@ -32,6 +32,7 @@ DRAIN_BYTES = 2 * PIPE_BYTES
 TICK_S = 0.1
 ENDING_TICK_S = 0.02
 CPU_EVERY_S = 2.0
+WORKER_PATIENCE_S = 2.0
 
 
 class Stop:
@@ -99,6 +100,8 @@ class Supervision:
 
     def __post_init__(self) -> None:
         self.variables = JobVariables(self.job_file.job, self.secrets)
+        # Only this machine knows where its spoke lives; paths of a process may begin there.
+        self.variables.set("Manyarm.Home", self.job_file.home)
         self.desk = ServiceDesk(self.variables, self.known, self.spool)
         self._pipes: List[_Pipe] = []
         self._ending: TreeEnding | None = None
@@ -182,6 +185,10 @@ class Supervision:
                         break
                     self._reap()
                     continue
+                if control.is_closed and not self.is_over:
+                    self._end(
+                        "failed", f"the runner's worker {self._worker_end()} before it could say how the job ended", now
+                    )
                 if not self.is_over:
                     self._end_if_told(now - started >= self.job_file.limits.wall_s, now)
                 if not self.is_over and now >= next_cpu:
@@ -197,14 +204,11 @@ class Supervision:
                     selector.unregister(key.fd)
             elif key.data is service:
                 service.exchange()
-                if service.is_closed:
-                    selector.unregister(service)
             else:
                 self._hear_worker(control, service)
                 if control.is_closed:
                     selector.unregister(control)
-        if service.wants_to_send:
-            service.exchange()
+        _watch(selector, service)
 
     def _read(self, pipe: _Pipe) -> bool:
         """One read; False once nobody can write any more."""
@@ -301,10 +305,16 @@ class Supervision:
                 self.message += f"; not ended: {', '.join(self.survivors)}"
         if self.state == "cancelled":
             self.cancel_confirmed = not self.survivors
-        if not self.is_over:
-            self.fail(f"the runner's worker {_how(self._worker_status)} before it could say how the job ended")
         for pipe in self._pipes:
             os.close(pipe.descriptor)
+
+    def _worker_end(self) -> str:
+        """How the worker ended; its end of the channel closes a moment before it is gone."""
+        deadline = time.monotonic() + WORKER_PATIENCE_S
+        while self._worker_status is None and time.monotonic() < deadline:
+            self._reap()
+            time.sleep(0.002)
+        return _how(self._worker_status)
 
     def _reap(self) -> None:
         """Take leave of every child that ended; orphans of scripts are ours too."""
@@ -322,6 +332,16 @@ class Supervision:
         if self._ending is None and left:
             names = ", ".join(f"{process.pid} {process.name}" for process in left[:5])
             self.say(Stream.VERBOSE, f"{len(left)} processes that the job started go on: {names}")
+
+
+def _watch(selector: selectors.BaseSelector, service: ServiceSocket) -> None:
+    """Wait for questions, or else for room to answer the last one."""
+    wanted = selectors.EVENT_WRITE if service.wants_to_send else selectors.EVENT_READ
+    key = selector.get_map().get(service)
+    if key is not None and service.is_closed:
+        selector.unregister(service)
+    elif key is not None and key.events != wanted:
+        selector.modify(service, wanted, service)
 
 
 def _pipe() -> tuple[int, int]:

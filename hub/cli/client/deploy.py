@@ -41,7 +41,7 @@ def deploy(
     hub = api(ctx.obj["url"])
     made = hub.post("/deployments", body)
     if plan_only:
-        printing.as_json(made) if as_json else _show_plan(made)
+        printing.as_json(made) if as_json else _show_plan(made["plan"])
         return
     if not watch:
         printing.as_json(made) if as_json else click.echo(f"task {made['task']}: manyarm task logs -f {made['task']}")
@@ -65,13 +65,16 @@ def _show_plan(plan: Json) -> None:
     click.echo(f"{plan['project']} {plan['release']} to {plan['environment']}")
     for warning in plan.get("warnings", []):
         click.echo(f"  ! {printing.plain(warning)}")
-    for step in plan["steps"]:
-        click.echo(f"{step['index'] + 1}. {step['name']} ({step['kind']})")
-        for number, batch in enumerate(step["batches"], 1):
-            click.echo(f"   batch {number}")
-            for job in batch:
-                package = job.get("package")
-                carried = f"  {package['id']} {package['version']}" if package else ""
-                click.echo(f"     {job['target']}{carried}")
-                for name, value in sorted(job.get("variables", {}).items()):
-                    click.echo(f"       {name} = {printing.plain(str(value))}")
+    for number, step in enumerate(plan["steps"], 1):
+        package = f"  {step['package']['id']} {step['package']['version']}" if step["package"] else ""
+        click.echo(f"{number}. {step['name']} ({step['kind']}{package}), when {step['when']}")
+        for name, value in step["properties"].items():
+            if value not in (None, "", [], {}):
+                click.echo(f"     {name}: {printing.plain(str(value)).strip()}")
+        variables = {target["name"]: target["variables"] for target in step["targets"]}
+        for count, batch in enumerate(step["batches"], 1):
+            click.echo(f"   batch {count}: {', '.join(batch)}")
+            for target in batch:
+                for name, value in sorted(variables[target].items()):
+                    if not name.startswith("Manyarm."):
+                        click.echo(f"       {target}: {name} = {printing.plain(value)}")
