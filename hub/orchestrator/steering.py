@@ -26,6 +26,7 @@ from hub.orchestrator.effects import (
     SkipJobs,
 )
 from hub.orchestrator.events import QUEUE_TIMER, Event, JobEnded, Started
+from hub.orchestrator.job_rows import update_jobs
 from hub.orchestrator.plan import DeploymentPlan
 from hub.orchestrator.progress import advance_all
 from hub.orchestrator.standing import Progress, beginning
@@ -134,16 +135,14 @@ class Steering:
         alike: dict[tuple[tuple[str, Any], ...], list[str]] = {}
         for cid, columns in turned.jobs.items():
             alike.setdefault(tuple(sorted(columns.items())), []).append(cid)
-        single: dict[tuple[str, ...], list[str]] = {}
+        single: dict[str, Columns] = {}
         for values, cids in alike.items():
             if len(cids) == 1:
-                single.setdefault(tuple(name for name, _ in values), []).append(cids[0])
+                single[cids[0]] = dict(values)
                 continue
             for part in _parts(cids):
                 Job.update(dict(values)).where(Job.id.in_(part)).execute()
-        for names, cids in single.items():
-            for part in _parts(cids):
-                _update_each(plan, part, names, turned.jobs, now_ms)
+        update_jobs(single)
         if turned.skips:
             Job.update(state=JobState.SKIPPED).where(
                 Job.task == turned.task, Job.state == JobState.PLANNED, Job.step_index.in_(turned.skips)
@@ -299,19 +298,6 @@ def _job_row(plan: DeploymentPlan, cid: str, now_ms: int) -> dict[str, Any]:
         "attempt": attempt,
         "created_at": now_ms,
     }
-
-
-def _update_each(
-    plan: DeploymentPlan, cids: Sequence[str], names: Sequence[str], jobs: Mapping[str, Columns], now_ms: int
-) -> None:
-    """Give each of these rows its own values of these columns, in one statement."""
-    if len(cids) == 1:
-        Job.update(jobs[cids[0]]).where(Job.id == cids[0]).execute()
-        return
-    rows = [{**_job_row(plan, cid, now_ms), **jobs[cid]} for cid in cids]
-    Job.insert_many(rows).on_conflict(
-        conflict_target=[Job.id], preserve=[getattr(Job, name) for name in names]
-    ).execute()
 
 
 def _joined(pieces: Sequence[task_log.Lines]) -> list[task_log.Lines]:
