@@ -15,7 +15,7 @@ ANY_VERSION = 0
 
 def answer(found: BaseModel, status: int) -> Response:
     """A model as JSON, with its tag where it has a version; 304 where the client has it already."""
-    response = Response(found.model_dump_json(), status, content_type="application/json")
+    response = Response(found.model_dump_json(by_alias=True), status, content_type="application/json")
     version = getattr(found, "version", None)
     if isinstance(version, int):
         tag(response, {"version": version})

@@ -206,8 +206,10 @@ def _changing(parts: ApiParts, route: Route) -> Callable[..., Response]:
     return serve
 
 
-def ask(parts: ApiParts, operation: Operation[Any], wanted: JsonObject) -> Answer:
-    """Ask the engine in the name of the present caller.
+def ask(
+    parts: ApiParts, operation: Operation[Any], wanted: JsonObject, *, identity: JsonObject | None = None
+) -> Answer:
+    """Ask the engine in the name of the present caller; `identity` as `Asking.ask` has it.
 
     Raises:
         Problem: it refused.
@@ -217,6 +219,7 @@ def ask(parts: ApiParts, operation: Operation[Any], wanted: JsonObject) -> Answe
         wanted,
         present_caller(),
         idempotency_key=reading.idempotency_key() if request.method == "POST" else "",
+        identity=identity,
         wait_s=parts.limits.answer_wait_s,
     )
     if answer.status >= 400:

@@ -6,13 +6,13 @@ what came is forgotten.
 
 from collections.abc import Iterator
 
-from flask import Response, json, request
+from flask import Response, request
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
-from hub.api.problems import Problem, UnsupportedMediaType
-from hub.api.route import BASE, Call, ask
-from hub.errors import Invalid, TooLarge
+from hub.api.problems import UnsupportedMediaType
+from hub.api.route import BASE, Call, answer_of, ask
+from hub.errors import HubError, Invalid, TooLarge
 from hub.operations.catalogue import CATALOGUE
 from hub.packages.names import parse_package_name
 from hub.packages.upload import Ingested
@@ -30,7 +30,7 @@ def take(call: Call, name: str) -> Response:
     """Take the upload in and answer with the version that it became.
 
     Raises:
-        UnsupportedMediaType, Invalid, TooLarge, Problem; and what `Ingestion` raises.
+        UnsupportedMediaType, Invalid, TooLarge; what the engine refuses; and what `Ingestion` raises.
     """
     kind, options = parse_options_header(request.content_type or "")
     ingestion = call.parts.ingestion
@@ -49,21 +49,20 @@ def take(call: Call, name: str) -> Response:
 
 
 def _completed(call: Call, ingested: Ingested) -> Response:
+    operation = CATALOGUE["package.push-complete"]
+    wanted = ingested.completion() | {"chunks_new": ingested.chunks_new, "bytes_new": ingested.bytes_new}
+    # Each upload has a manifest of its own; what makes a retry the same request is what was uploaded.
+    identity = {"package": ingested.package, "version": ingested.version, "sha256": ingested.sha256}
     try:
-        answer = ask(call.parts, CATALOGUE["package.push-complete"], ingested.completion())
-    except Problem:
+        answer = ask(call.parts, operation, wanted, identity=identity)
+    except HubError:
         call.parts.ingestion.discard(ingested)
         raise
-    shown = {
-        "id": ingested.package,
-        "version": ingested.version,
-        "size": ingested.size,
-        "sha256": ingested.sha256,
-        "chunks_new": ingested.chunks_new,
-        "bytes_new": ingested.bytes_new,
-    }
-    response = Response(json.dumps(shown), answer.status, content_type="application/json")
-    response.headers["Location"] = f"{BASE}/packages/{ingested.package}/versions/{ingested.version}"
+    if answer.replayed:
+        call.parts.ingestion.discard(ingested)
+    response = answer_of(answer, "")
+    if answer.status != 202:
+        response.headers["Location"] = f"{BASE}/packages/{ingested.package}/versions/{ingested.version}"
     return response
 
 

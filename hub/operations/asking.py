@@ -90,6 +90,7 @@ class Asking:
         caller: Caller,
         *,
         idempotency_key: str = "",
+        identity: JsonObject | None = None,
         wait_s: float = 5.0,
     ) -> Answer:
         """Ask the engine for one operation.
@@ -99,6 +100,7 @@ class Asking:
             request: As typed, secrets included; validated already, and validated again by the engine.
             caller: Whose credential is named; the engine checks it anew.
             idempotency_key: "" makes every request a request of its own.
+            identity: What makes two requests of one key the same request; None: all of it.
             wait_s: How long to wait for the answer.
 
         Raises:
@@ -106,7 +108,7 @@ class Asking:
         """
         key = idempotency_key or new_id()
         shown, secrets = take_out(request, operation.secrets(request))
-        digest = self._digest(request)
+        digest = self._digest(request if identity is None else identity)
         sealed = self._sealed(
             Intent(
                 operation=operation.name,

@@ -133,7 +133,7 @@ def perform(operation: Operation[B], context: Context, request: JsonObject) -> t
         context.record(
             operation.name, done.object, project=done.project, environment=done.environment, detail=done.detail
         )
-    return done.status or operation.status, done.reply.model_dump(mode="json")
+    return done.status or operation.status, done.reply.model_dump(mode="json", by_alias=True)
 
 
 def _plain(location: Iterable[int | str]) -> list[str]:

@@ -8,6 +8,7 @@ from hub.api.query_string import ListQuery, Query, SearchQuery, Word
 from hub.api.route import Call, Resource
 from hub.operations.body import Body, Reply
 from hub.operations.operation import validated
+from hub.operations.packages import PackagePushed
 from hub.packages.incoming import PushListing
 from hub.packages.names import parse_package_name
 from hub.permissions import Permission
@@ -22,15 +23,6 @@ class UploadQuery(Query):
     """`name`: ID.VERSION.EXT, where the body is the bare file."""
 
     name: Word = ""
-
-
-class PackagePushed(Reply):
-    id: str
-    version: str
-    size: int
-    sha256: str
-    chunks_new: int
-    bytes_new: int
 
 
 class Listing(Body):
