@@ -214,8 +214,9 @@ class Impostor:
         self._thread.join(5)
 
 
-def test_t047_a_broker_with_another_key_under_the_same_name_gets_no_credentials(tmp_path):
+def test_t047_a_broker_with_another_key_under_the_same_name_gets_no_credentials(tmp_path, monkeypatch):
     requires("rabbitmq")
+    monkeypatch.setattr("wire.amqp.link.backoff_s", lambda failures: 0.1)
     real, false = tls.make_certificate(secrets.token_bytes(32), "broker"), tls.make_certificate(b"f" * 32, "broker")
     for name, content in zip(("certificate.pem", "key.pem"), real, strict=True):
         (tmp_path / name).write_bytes(content)

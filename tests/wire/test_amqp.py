@@ -10,6 +10,7 @@ import pytest
 
 from wire import topology
 from wire.amqp import AmqpConnection
+from wire.amqp.attempts import Attempts
 from wire.amqp.link import Address, backoff_s
 from wire.connection import Outgoing
 from wire.errors import BrokerRefused, ConnectionLost, Nacked, Unroutable
@@ -170,6 +171,46 @@ def test_a_closed_subscription_gives_back_what_it_held(broker, hub):
     mailbox.close()
     assert mailbox.take(1, 5) == []
     assert len(take_all(hub.consume(topology.spoke_queue(spoke_id), prefetch=10), 1)) == 1
+
+
+def test_a_closed_subscription_hands_out_nothing_more(broker, hub):
+    spoke_id, _ = broker.make_spoke()
+    mailbox = hub.consume(topology.spoke_queue(spoke_id), prefetch=10)
+    hub.publish_many([Outgoing(topology.COMMANDS, spoke_id, b"x")] * 5)
+    assert eventually(lambda: len(mailbox._buffer) == 5)
+    mailbox.close()
+    assert mailbox.take(5, 0) == []
+    assert len(take_all(hub.consume(topology.spoke_queue(spoke_id), prefetch=10), 5)) == 5
+
+
+def test_subscribing_while_the_connection_comes_up_makes_one_consumer(broker, connect):
+    spoke_id, url = broker.make_spoke()
+    spoke = connect(url)
+    subscriptions = [spoke.consume(topology.spoke_queue(spoke_id), prefetch=1) for _ in range(8)]
+    assert spoke.wait_connected(WAIT_S)
+    with Attempts(broker.hub_url) as attempts:
+        channel = attempts._connection.channel()
+
+        def consumers():
+            return channel.queue_declare(topology.spoke_queue(spoke_id), passive=True).method.consumer_count
+
+        assert eventually(lambda: consumers() == len(subscriptions))
+        time.sleep(0.3)
+        assert consumers() == len(subscriptions)
+
+
+def test_a_callback_that_publishes_into_a_full_queue_does_not_stop_the_thread_it_runs_on(broker, hub, monkeypatch):
+    spoke_id, _ = broker.make_spoke()
+    message = Outgoing(topology.COMMANDS, spoke_id, b"x")
+    outcome = []
+
+    def publish_more(_future):
+        monkeypatch.setattr("wire.amqp.publisher.QUEUE", 0)
+        outcome.append(hub.publish(message))
+
+    hub.publish(message).add_done_callback(publish_more)
+    assert eventually(lambda: outcome)
+    assert isinstance(outcome[0].exception(1), Nacked)
 
 
 def test_a_channel_closed_by_the_broker_is_noticed_and_opened_again(broker, hub):

@@ -110,8 +110,9 @@ def test_a_slow_caller_starves_no_heartbeat(own, spoke_id):
     hub.close()
 
 
-def test_publishing_goes_on_over_a_restart_and_nothing_confirmed_is_lost(own, spoke_id):
+def test_publishing_goes_on_over_a_restart_and_nothing_confirmed_is_lost(own, spoke_id, monkeypatch):
     """The outbox's loop in small: what is not confirmed is published again, under its own number."""
+    monkeypatch.setattr("wire.amqp.link.backoff_s", lambda failures: 0.1)
     hub = AmqpConnection(own.hub_url, name="restart", publish_timeout_s=WAIT_S)
 
     def published(numbers):

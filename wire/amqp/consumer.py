@@ -96,6 +96,7 @@ class AmqpSubscription:
         self._awake = False
         # Of the I/O thread alone.
         self._channel: Channel | None = None
+        self._opening = False
         self._unanswered: dict[int, None] = {}
         self._failures = 0
 
@@ -120,6 +121,8 @@ class AmqpSubscription:
     def close(self) -> None:
         with self._arrived:
             self.closed = True
+            # The broker gives what lies here to the next consumer, which may be ourselves.
+            self._buffer.clear()
             self._arrived.notify_all()
         self._link.call(self._close_channel)
 
@@ -136,7 +139,8 @@ class AmqpSubscription:
     # The I/O thread
 
     def open_on(self, connection: SelectConnection) -> None:
-        if not self.closed and connection.is_open and self._channel is None:
+        if not self.closed and connection.is_open and not self._opening:
+            self._opening = True
             connection.channel(on_open_callback=self._on_channel)
 
     def lost(self, reason: str) -> None:
@@ -147,6 +151,7 @@ class AmqpSubscription:
             self._answers.clear()
             self._awake = False
         self._channel = None
+        self._opening = False
         self._unanswered.clear()
         logger.debug("subscription lost", extra={"queue": self.queue, "reason": reason})
 
@@ -196,6 +201,8 @@ class AmqpSubscription:
         )
         self._unanswered[delivery.tag] = None
         with self._arrived:
+            if self.closed:
+                return
             self._buffer.append(delivery)
             self._arrived.notify()
 

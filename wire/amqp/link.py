@@ -109,6 +109,11 @@ class Link:
         return self._state
 
     @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller runs on the I/O thread, which must never wait for itself."""
+        return threading.current_thread() is self._thread
+
+    @property
     def closing(self) -> bool:
         return self._closing.is_set()
 
@@ -140,7 +145,7 @@ class Link:
         """End the connection and the thread; from any thread but the link's own."""
         self._closing.set()
         self.call(self._hang_up)
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+        if self._thread.is_alive() and not self.is_own_thread:
             self._thread.join(_CLOSE_WAIT_S + _SOCKET_TIMEOUT_S)
 
     # The I/O thread

@@ -111,7 +111,7 @@ class Publisher:
             # The broker would close the channel, and with it lose the confirms of honest messages.
             entry.done.set_exception(Nacked(f"a message of {entry.size} bytes is over {MAX_MESSAGE_BYTES}"))
             return
-        if not self._has_room(entry):
+        if not self._has_room(entry) and not (self._link is not None and self._link.is_own_thread):
             self._wake()
             self._room.wait_for(lambda: self._has_room(entry) or self._closed, entry.deadline - time.monotonic())
         if self._closed:
