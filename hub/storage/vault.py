@@ -92,7 +92,7 @@ class Kek:
         return cls(chosen, derive_key(master_key, b"manyarm/v1/kek", chosen), mk_check)
 
     def wrap(self, dek_id: str, purpose: str, key: bytes) -> bytes:
-        return _seal(self.key, length_prefixed("manyarm/v1/dek", dek_id, purpose, self.cls), key)
+        return seal_bytes(self.key, length_prefixed("manyarm/v1/dek", dek_id, purpose, self.cls), key)
 
     def unwrap(self, dek_id: str, purpose: str, wrapped: bytes) -> bytes:
         """The data key.
@@ -100,7 +100,7 @@ class Kek:
         Raises:
             KeyringDamaged: the row was altered, moved, or made under another key.
         """
-        key = _open(self.key, length_prefixed("manyarm/v1/dek", dek_id, purpose, self.cls), bytes(wrapped))
+        key = open_sealed(self.key, length_prefixed("manyarm/v1/dek", dek_id, purpose, self.cls), bytes(wrapped))
         if key is None or len(key) != KEY_SIZE:
             raise KeyringDamaged(
                 f"the master key fits, but data key {dek_id} ({purpose}, for the {self.cls}) does not open: "
@@ -158,7 +158,7 @@ class Vault:
         """The text for a column; `version` grows with each new value, so that an older one does not open again."""
         keyring = self.keyring(Purpose.FIELD)
         content = plaintext.encode("utf-8", "surrogatepass") if isinstance(plaintext, str) else plaintext
-        sealed = _seal(keyring.active, _field_place(table, column, row_id, version), content)
+        sealed = seal_bytes(keyring.active, _field_place(table, column, row_id, version), content)
         return f"{_FIELD_MARK}:{keyring.active_id}:{_to_text(sealed)}"
 
     def open_field(self, table: str, column: str, row_id: str, version: int, sealed: str) -> bytes:
@@ -174,7 +174,7 @@ class Vault:
         content = _from_text(text)
         if mark != _FIELD_MARK or key is None or content is None:
             raise FieldDamaged(f"{place}: the sealed value is malformed, or its key is not in the keyring")
-        plaintext = _open(key, _field_place(table, column, row_id, version), content)
+        plaintext = open_sealed(key, _field_place(table, column, row_id, version), content)
         if plaintext is None:
             raise FieldDamaged(f"{place}: the sealed value was altered, is out of date, or belongs elsewhere")
         return plaintext
@@ -183,7 +183,7 @@ class Vault:
         """Bytes for a row's blob, bound to the context that says where it lies."""
         keyring = self.keyring(purpose)
         place = length_prefixed("manyarm/v1/block", purpose, *context)
-        return _BLOCK_MARK + bytes.fromhex(keyring.active_id) + _seal(keyring.active, place, plaintext)
+        return _BLOCK_MARK + bytes.fromhex(keyring.active_id) + seal_bytes(keyring.active, place, plaintext)
 
     def open_block(self, purpose: Purpose | str, context: tuple[str, ...], sealed: bytes) -> bytes:
         """The plaintext; FieldDamaged as for a field."""
@@ -193,7 +193,7 @@ class Vault:
         if not sealed.startswith(_BLOCK_MARK) or key is None:
             raise FieldDamaged(f"{' '.join(context)}: the sealed block is malformed, or its key is not in the keyring")
         place = length_prefixed("manyarm/v1/block", purpose, *context)
-        plaintext = _open(key, place, sealed[head + _ID_SIZE :])
+        plaintext = open_sealed(key, place, sealed[head + _ID_SIZE :])
         if plaintext is None:
             raise FieldDamaged(f"{' '.join(context)}: the sealed block was altered or belongs elsewhere")
         return plaintext
@@ -256,13 +256,15 @@ def _field_place(table: str, column: str, row_id: str, version: int) -> bytes:
     return length_prefixed("manyarm/v1/field", table, column, row_id, str(version))
 
 
-def _seal(key: bytes, place: bytes, plaintext: bytes) -> bytes:
+def seal_bytes(key: bytes, place: bytes, plaintext: bytes) -> bytes:
+    """Nonce, ciphertext and tag, bound to the place."""
     # 24 random bytes never meet twice in any number of encryptions that we shall see; 12 would.
     nonce = os.urandom(NONCE_SIZE)
     return nonce + nacl.bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, place, nonce, key)
 
 
-def _open(key: bytes, place: bytes, sealed: bytes) -> bytes | None:
+def open_sealed(key: bytes, place: bytes, sealed: bytes) -> bytes | None:
+    """The plaintext; None: altered, moved, or under another key."""
     if len(sealed) < NONCE_SIZE + TAG_SIZE:
         return None
     try:

@@ -109,7 +109,7 @@ class MasterKey:
 
 def write_kek(kek: Kek, path: Path) -> None:
     """A key file for a portal or gateway on another machine: it opens what that class opens, and nothing else."""
-    _write_private(path, json.dumps({"class": kek.cls, "kek": kek.key.hex(), "mk_check": kek.mk_check}) + "\n")
+    write_private(path, json.dumps({"class": kek.cls, "kek": kek.key.hex(), "mk_check": kek.mk_check}) + "\n")
 
 
 def read_kek(path: Path, home: Path) -> Kek:
@@ -175,7 +175,7 @@ def _create_file(rest: str, home: Path, _cost: PassphraseCost) -> bytes:
     path = Path(rest)
     _refuse_inside(path, home)
     key = os.urandom(KEY_SIZE)
-    _write_private(path, key.hex() + "\n")
+    write_private(path, key.hex() + "\n")
     return key
 
 
@@ -213,8 +213,8 @@ def _create_passphrase(rest: str, home: Path, cost: PassphraseCost) -> bytes:
     if len(phrase) < PASSPHRASE_LEAST:
         raise Invalid(f"a passphrase has at least {PASSPHRASE_LEAST} characters", field="passphrase")
     salt = os.urandom(nacl.pwhash.argon2id.SALTBYTES)
-    _write_private(path, json.dumps({"salt": salt.hex(), "ops": cost.ops, "memory_bytes": cost.memory_bytes}) + "\n")
-    return _stretch(phrase, salt, cost)
+    write_private(path, json.dumps({"salt": salt.hex(), "ops": cost.ops, "memory_bytes": cost.memory_bytes}) + "\n")
+    return stretch(phrase, salt, cost)
 
 
 def _read_passphrase(rest: str, home: Path) -> bytes:
@@ -222,14 +222,14 @@ def _read_passphrase(rest: str, home: Path) -> bytes:
     try:
         given = json.loads(read_private(path, home))
         salt, cost = bytes.fromhex(given["salt"]), PassphraseCost(int(given["ops"]), int(given["memory_bytes"]))
-        return _stretch(_ask_passphrase(twice=False), salt, cost)
+        return stretch(_ask_passphrase(twice=False), salt, cost)
     except (ValueError, KeyError, TypeError, nacl.exceptions.CryptoError) as error:
         raise KeyringDamaged(f"{path}: it holds no salt as `manyarm init` writes it") from error
 
 
 def _create_hook(rest: str, home: Path, _cost: PassphraseCost) -> bytes:
     key = os.urandom(KEY_SIZE)
-    _write_private(_wrapped_path(home), _call_hook(rest, "wrap", key.hex()))
+    write_private(_wrapped_path(home), _call_hook(rest, "wrap", key.hex()))
     return key
 
 
@@ -294,7 +294,8 @@ def _ask_passphrase(*, twice: bool) -> str:
     return phrase
 
 
-def _stretch(phrase: str, salt: bytes, cost: PassphraseCost) -> bytes:
+def stretch(phrase: str, salt: bytes, cost: PassphraseCost) -> bytes:
+    """A key from a passphrase, at the stated cost."""
     return bytes(
         nacl.pwhash.argon2id.kdf(KEY_SIZE, phrase.encode(), salt, opslimit=cost.ops, memlimit=cost.memory_bytes)
     )
@@ -330,7 +331,7 @@ def _refuse_inside(path: Path, home: Path) -> None:
         raise MasterKeyExposed(f"{path}: it lies inside the home {home}; keep it elsewhere")
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Private from its first moment, never over something that is there."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
