@@ -50,12 +50,15 @@ def _standby() -> int:
     """Have everything at hand, then become the supervisor of the one job that comes; no line, no job."""
     from runner import catalogue  # late: `version` needs none of it
     from runner.contract import tar_reader, zip_reader  # late: to have them at hand
+    from runner.contract.masking import Patterns  # late: the same
     from runner.job_folder import JobFolder  # late: the same
     from runner.supervisor import supervise  # late: the same
 
     del tar_reader, zip_reader
     for name in ("steps", "languages", "formats"):
         catalogue.entries(name)
+    # Once through the encodings: what they compile and import is then at hand too.
+    Patterns(["a text of many\nlines & 'signs'"])
     line = _read_line()
     if not line:
         return 0

@@ -138,37 +138,35 @@ class ServiceSocket:
         return bool(self._unsent)
 
     def exchange(self) -> None:
-        """Read what came, answer it, send what can be sent."""
+        """Answer what came, one question after the other; an answer that is not read yet holds back the next."""
         with suppress(BlockingIOError, ConnectionError):
-            while not self._unsent:
+            while True:
+                while self._unsent:
+                    self._unsent = self._unsent[self._end.send(self._unsent) :]
+                if self._answer_one():
+                    continue
                 piece = self._end.recv(_READ_BYTES)
                 if not piece:
                     self.is_closed = True
-                    break
+                    return
                 self._buffer += piece
-                self._answer_all()
-        self._send()
 
     def forget_half(self) -> None:
         """The script ended; half a message that it left would spoil the next one's."""
         self._buffer.clear()
         self._unsent = b""
 
-    def _answer_all(self) -> None:
+    def _answer_one(self) -> bool:
         try:
             data = take_frame(self._buffer)
-            while data is not None:
-                self._unsent += self._desk.answer(data)
-                data = take_frame(self._buffer)
         except MessageRefused as error:
             self._buffer.clear()
-            self._unsent += _reply(str(error), is_ok=False, as_text=False)
-        self._send()
-
-    def _send(self) -> None:
-        with suppress(BlockingIOError, ConnectionError):
-            while self._unsent:
-                self._unsent = self._unsent[self._end.send(self._unsent) :]
+            self._unsent = _reply(str(error), is_ok=False, as_text=False)
+            return True
+        if data is None:
+            return False
+        self._unsent = self._desk.answer(data)
+        return True
 
 
 def _reply(text: str, *, is_ok: bool, as_text: bool) -> bytes:

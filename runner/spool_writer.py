@@ -44,7 +44,8 @@ class SpoolWriter:
             return
         if len(lines) > self._left:
             kept = lines[: self._left]
-            self.text(stream, kept[: kept.rfind(b"\n") + 1] or kept)
+            # Whole lines are kept, and the beginning of a line that is longer than all that is left.
+            self.text(stream, kept[: kept.rfind(b"\n") + 1] if b"\n" in lines else kept)
             self.truncated = True
             self.event({"event": "truncated", "bytes": self._allowed})
             self.text(Stream.WARNING, b"output truncated at %d bytes; the job goes on\n" % self._allowed)
@@ -54,6 +55,8 @@ class SpoolWriter:
 
     def text(self, stream: Stream, lines: bytes) -> None:
         """Masked lines of one stream, in order with all others."""
+        if not lines:
+            return
         if stream is not self._stream:
             self.flush()
             self._stream = stream

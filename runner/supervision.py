@@ -292,7 +292,7 @@ class Supervision:
         self.state, self.message, self.exit_code = "failed", sentence, None
 
     def _finish(self) -> None:
-        self._reap()
+        self._worker_end()
         with suppress(SpoolFull):
             self._drain()
             for pipe in self._pipes:
@@ -313,23 +313,28 @@ class Supervision:
         deadline = time.monotonic() + WORKER_PATIENCE_S
         while self._worker_status is None and time.monotonic() < deadline:
             self._reap()
-            time.sleep(0.002)
+            time.sleep(0.0005)
         return _how(self._worker_status)
 
-    def _reap(self) -> None:
-        """Take leave of every child that ended; orphans of scripts are ours too."""
-        with suppress(ChildProcessError):
+    def _reap(self) -> bool:
+        """Take leave of every child that ended, orphans of scripts too; whether any child is left."""
+        try:
             pid, status = os.waitpid(-1, os.WNOHANG)
             while pid:
                 if pid == self._worker:
                     self._worker_status = status
                 pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        return True
 
     def _note_left_running(self) -> None:
+        if self._ending is not None or not self._reap():
+            return
         left = [
             process for process in descendants(os.getpid()) if not process.is_zombie and process.pid != self._worker
         ]
-        if self._ending is None and left:
+        if left:
             names = ", ".join(f"{process.pid} {process.name}" for process in left[:5])
             self.say(Stream.VERBOSE, f"{len(left)} processes that the job started go on: {names}")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import resource
-import secrets as random_source
 import signal
 import sys
 import time
@@ -53,7 +52,7 @@ def supervise(folder: JobFolder, secrets: Mapping[str, str] | None) -> None:
 
 def _supervise_job(folder: JobFolder, job_file: JobFile, secrets: Mapping[str, str], started_at: int) -> None:
     known = Patterns(secrets.values())
-    token = random_source.token_hex(16)
+    token = os.urandom(16).hex()
     known.add(token)
     spool = SpoolWriter(folder.output, job_file.limits.out_bytes)
     stop = Stop(folder)

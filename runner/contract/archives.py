@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +78,7 @@ def safe_unpack(
     kind = extension or extension_of(path)
     with Path(path).open("rb") as stream:
         found = _inspected(open_reader(stream, kind, limits or Limits()))
-        part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+        part = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
         part.mkdir(mode=0o700)
         try:
             stream.seek(0)

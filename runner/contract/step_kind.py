@@ -75,7 +75,8 @@ class StepKind:
         return found
 
     def to_json(self) -> Dict[str, Any]:
-        return asdict(self)
+        properties = [{**asdict(prop), "choices": list(prop.choices)} for prop in self.properties]
+        return {**asdict(self), "properties": properties}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> StepKind:

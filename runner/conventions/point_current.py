@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from runner.deployment import RunningDeployment
@@ -43,6 +42,6 @@ def _pointer(deployment: RunningDeployment) -> Path:
 
 
 def _point(pointer: Path, target: str) -> None:
-    part = pointer.with_name(f".current.{secrets.token_hex(8)}")
+    part = pointer.with_name(f".current.{os.urandom(8).hex()}")
     part.symlink_to(target)
     part.replace(pointer)

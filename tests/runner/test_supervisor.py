@@ -168,13 +168,14 @@ def test_a_process_that_keeps_the_output_open_does_not_keep_the_job(rig):
 
 
 def test_a_killed_worker_is_told_as_such_and_never_as_success(rig):
-    run = rig.start_script("echo ready; sleep 60")
+    run = rig.start_script("echo $$ > script.pid; echo ready; sleep 60")
     run.until("ready")
     worker = next(e["pid"] for e in run.events if e["event"] == "started")
     os.kill(worker, signal.SIGKILL)
     outcome = run.wait()
     assert outcome["state"] == "failed"
     assert "worker was ended by SIGKILL" in outcome["message"]
+    assert not is_alive(int((run.folder / "work/script.pid").read_text()))
 
 
 def test_term_to_the_supervisor_itself_ends_its_tree_and_is_told(rig):

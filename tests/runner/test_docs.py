@@ -1,0 +1,55 @@
+"""docs/runner.md: every example does what the page says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from runner.contract.template import expand
+from runner.formats.json_file import FORMAT
+from runner.steps.deploy_package import STEP
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/runner.md"
+EXAMPLE = re.compile(r"<!-- test: (\w+) (.*?) -->\n```\w*\n(.*?)\n```(?:\n<!-- gives -->\n```\n(.*?)\n```)?", re.DOTALL)
+EXAMPLES = EXAMPLE.findall(PAGE.read_text())
+
+
+def variables(text):
+    return {name: quoted or plain for name, quoted, plain in re.findall(r'([\w:]+)=(?:"([^"]*)"|(\S+))', text)}
+
+
+def test_the_page_has_an_example_of_each_kind():
+    assert sorted(kind for kind, *_ in EXAMPLES) == ["bash", "json", "python", "template"]
+    assert PAGE.read_text().count("<!-- test:") == len(EXAMPLES)
+
+
+@pytest.mark.parametrize(("kind", "values", "text", "gives"), EXAMPLES, ids=[kind for kind, *_ in EXAMPLES])
+def test_an_example_does_what_the_page_says(rig, kind, values, text, gives):
+    if kind == "template":
+        assert expand(text, variables(values)) == gives
+    elif kind == "json":
+        assert FORMAT.replace(text, variables(values))[0] == gives
+    else:
+        run = rig.script(text, shell=kind, variables=variables(values))
+        assert run.outcome["state"] == "succeeded", run.text()
+        assert run.out == "Hello world\n"
+        assert run.outcome["outputs"] == [
+            {"name": "Url", "value": "http://localhost:8080/", "secret": False},
+            {"name": "Token", "value": "made-on-the-target", "secret": True},
+        ]
+
+
+def test_the_order_on_the_page_is_the_order_of_the_list():
+    page = PAGE.read_text()
+    words = [
+        "extract the package",
+        "PreDeploy scripts",
+        "`substitute_in`",
+        "`structured`",
+        "Deploy scripts: the package's",
+        "point `current`",
+        "PostDeploy scripts",
+    ]
+    rows = [next(line for line in page.splitlines() if line.startswith(f"| {n} |")) for n in range(1, 8)]
+    assert all(word in row for word, row in zip(words, rows, strict=True))
+    assert len(STEP.conventions) == len(rows)
