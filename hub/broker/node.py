@@ -86,7 +86,11 @@ class PrivateNode:
             return
         if left is not None:
             self._end(left.mark, left.ports)
-        self._ports = self._choose_ports(left.ports if left is not None else self._former_ports())
+        former = left.ports if left is not None else self._former_ports()
+        if former is not None:
+            # A node that was killed leaves its epmd, which would keep the port and stay for ever.
+            end_epmd(former.epmd)
+        self._ports = self._choose_ports(former)
         self._layout.write(self._ports)
         self._child = self._spawn(server, self._ports)
         self._mark = process.mark(self._child.pid)

@@ -43,7 +43,9 @@ def end_epmd(port: int) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as client:
                 client.sendall(b"\x00\x01k")
-                client.recv(2)
+                if client.recv(2) not in {b"OK", b"NO", b""}:
+                    # Somebody else has the port by now.
+                    return False
         except ConnectionRefusedError:
             return True
         except OSError:

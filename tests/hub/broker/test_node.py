@@ -127,7 +127,7 @@ def test_what_was_confirmed_is_there_after_a_stop_and_a_start(ready):
 
 def test_what_was_confirmed_is_there_after_kill_9_and_a_connection_comes_back_by_itself(ready):
     connection = publish_confirmed(ready, b"kill")
-    port = ready.port
+    port, epmd_port = ready.port, ready._ports.epmd
     os.kill(ready.pid, signal.SIGKILL)
     # As after a crash of everything: another object, which knows only the folder.
     other = PrivateNode(ready.folder.parent, ("127.0.0.1", port), credentials=CREDENTIALS, disk_free_limit="50MB")
@@ -137,6 +137,7 @@ def test_what_was_confirmed_is_there_after_kill_9_and_a_connection_comes_back_by
     other.wait_ready(READY_S)
     try:
         assert other.port == port
+        assert other._ports.epmd == epmd_port
         assert count(other, topology.spoke_queue(SPOKE), b"kill") == 200
         assert count(other, topology.HUB_INTENTS, b"kill") == 200
         assert connection.wait_connected(60)
