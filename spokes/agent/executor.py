@@ -9,8 +9,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from config.limits import SpokeLimits
@@ -26,12 +26,15 @@ from spokes.agent.runners import Runners
 from spokes.agent.shipping import LogShipper
 from spokes.agent.stopping import Stopping
 from spokes.agent.uplink import Uplink
+from spokes.agent.workers import Workers
 from wire.errors import Refused
 from wire.messages import Command, EndState, PackageRole, Result
 
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
+_LAUNCH_S = 5.0
+_NEEDED_BY_THE_RUN = (WORK, JOB, CANCEL, "reserve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,9 @@ class JobExecutor:
         self._parts = parts
         self._journal = parts.journal
         self._stopping = Stopping()
-        self._slots = ThreadPoolExecutor(parts.limits.jobs_at_once, thread_name_prefix="job")
+        self._slots = Workers(parts.limits.jobs_at_once, "job")
+        self._launching = 0
+        self._launched = threading.Condition()
         self._lock = threading.Lock()
         self._active: dict[str, str] = {}
         self._blanked: dict[str, bytes] = {}
@@ -77,7 +82,7 @@ class JobExecutor:
     def submit(self, entry: Entry, command: Command) -> None:
         """Carry out a job that has just been journaled."""
         self._note(entry.cid, entry.runner)
-        self._slots.submit(self._safely, entry, lambda: self._carry_out(entry, command))
+        self._slots.submit(lambda: self._safely(entry, lambda: self._carry_out(entry, command)))
 
     def cancel(self, entry: Entry, reason: str) -> None:
         """A job whose cancel stands in the journal: end the run, or make sure that there is none."""
@@ -111,9 +116,10 @@ class JobExecutor:
             return tuple(self._active)
 
     def stop(self) -> None:
-        """Leave; jobs go on."""
+        """Leave; runs go on, and one that is just being started is started whole."""
         self._stopping.set()
-        self._slots.shutdown(wait=False, cancel_futures=True)
+        with self._launched:
+            self._launched.wait_for(lambda: self._launching == 0, _LAUNCH_S)
         self._reporter.stop()
 
     def _start_thread(self, entry: Entry) -> None:
@@ -153,16 +159,36 @@ class JobExecutor:
             logger.warning("job not started", extra={"job": entry.cid, "why": str(error)})
             self._reporter.never_started(entry.cid, self._ended(EndState.REFUSED, str(error)))
             return
-        if job is None or self._is_over(entry) or not self._journal.mark_starting(entry.cid):
+        if job is None or self._is_over(entry):
             return
+        with self._launch():
+            watch = self._start(entry, job)
+        if watch is not None:
+            logger.info("job started", extra={"job": entry.cid})
+            self._follow(entry, watch)
+
+    def _start(self, entry: Entry, job: JobRun) -> Watch | None:
+        """The one place where a supervisor is started; None if it was not."""
+        if self._stopping.is_set() or not self._journal.mark_starting(entry.cid):
+            return None
         try:
             watch = self._machine.run(job)
         except CannotStart as error:
             self.finish_at_once(entry, self._ended(EndState.FAILED, f"the job could not be started: {error}"))
-            return
+            return None
         self._journal.mark_running(entry.cid)
-        logger.info("job started", extra={"job": entry.cid})
-        self._follow(entry, watch)
+        return watch
+
+    @contextmanager
+    def _launch(self) -> Iterator[None]:
+        with self._launched:
+            self._launching += 1
+        try:
+            yield
+        finally:
+            with self._launched:
+                self._launching -= 1
+                self._launched.notify_all()
 
     def _prepare(self, entry: Entry, command: Command) -> JobRun | None:
         """Everything up to the start; None if it is not to be started any more."""
@@ -280,7 +306,7 @@ class JobExecutor:
             kept = self._blanked.pop(entry.cid, None)
         if kept is not None:
             self._machine.put(folder, [(OUTCOME, kept)], durable=False)
-        self._machine.remove([f"{folder}/{WORK}", f"{folder}/{JOB}", f"{folder}/{CANCEL}"])
+        self._machine.remove([f"{folder}/{name}" for name in _NEEDED_BY_THE_RUN])
         self._told(entry.cid)
 
     def _ended(self, state: EndState, message: str) -> Result:

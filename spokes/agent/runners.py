@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from spokes.agent.errors import HomeUnsafe
 from spokes.agent.home import SHA256
 from spokes.agent.machine import Machine, Program
 from spokes.agent.package_cache import PackageCache
@@ -218,12 +219,15 @@ def _number(version: str) -> tuple[int, ...]:
 def _read_record(path: Path) -> tuple[dict[str, Installed], HighWaterMark | None]:
     try:
         found = json.loads(path.read_bytes())
+        installed = {
+            sha256: Installed(int(one["release"]), str(one["tree"]))
+            for sha256, one in found["installed"].items()
+            if SHA256.fullmatch(sha256)
+        }
+        mark = found["mark"]
+        return installed, mark and HighWaterMark(mark["number"], mark["sha256"], frozenset(mark["kids"]))
     except FileNotFoundError:
         return {}, None
-    installed = {
-        sha256: Installed(int(one["release"]), str(one["tree"]))
-        for sha256, one in found["installed"].items()
-        if SHA256.fullmatch(sha256)
-    }
-    mark = found["mark"]
-    return installed, mark and HighWaterMark(mark["number"], mark["sha256"], frozenset(mark["kids"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # It holds the highest release seen: to go on without it would let an old release in.
+        raise HomeUnsafe(f"{path} is damaged; restore it from a backup of this home") from error

@@ -28,7 +28,7 @@ from spokes.agent.uplink import Uplink
 from wire import canonical, schema
 from wire.connection import Delivery
 from wire.envelope import MessageType, peek, verify
-from wire.errors import Code, Refused
+from wire.errors import Code, Refused, WireError
 from wire.exchange import open_body
 from wire.keys import BoxKey
 from wire.messages import Ack, AckState, Cancel, Command, EndState, Op, PackageRole, Reject
@@ -76,7 +76,7 @@ class SpokeService:
         while not self._stopping.is_set():
             deliveries = self._mailbox.take(_BATCH, _TAKE_WAIT_S)
             if deliveries:
-                self._take(deliveries)
+                self._take_safely(deliveries)
             if time.monotonic() - looked_at >= 1.0:
                 looked_at = time.monotonic()
                 self._post.each_second()
@@ -85,6 +85,14 @@ class SpokeService:
 
     def stop(self) -> None:
         self._stopping.set()
+
+    def _take_safely(self, deliveries: Sequence[Delivery]) -> None:
+        try:
+            self._take(deliveries)
+        except Exception:
+            logger.exception("deliveries not taken; they come again")
+            self._mailbox.give_back(deliveries)
+            self._stopping.wait(1.0)
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
         """Commands that came together are journaled in one commit; only then does the broker forget them."""
@@ -195,6 +203,9 @@ class SpokeService:
         self._acknowledge(received, AckState.RUNNING if entry.state is State.RUNNING else AckState.KNOWN)
         if entry.state is State.CANCELLED:
             self._executor.cancel(entry, "cancelled before it came")
+        elif entry.state is State.ACCEPTED and entry.cid not in self._executor.active:
+            # Journaled once and not handed on, for something broke in between; only one start is possible.
+            self._carry_out(entry, received.body)
         else:
             self._executor.answer(entry)
 
@@ -224,7 +235,7 @@ class SpokeService:
 
     def _acknowledge(self, received: Received, state: AckState) -> None:
         header = received.header
-        self._uplink.send(Ack(state, ""), cid=header.cid, re=header.mid, rh=received.frame_sha256)
+        self._say(Ack(state, ""), cid=header.cid, re=header.mid, rh=received.frame_sha256)
 
     def _refuse(self, frame: bytes, refusal: Refused) -> None:
         """The unauthentic gets silence; who has a right to an answer gets a signed one."""
@@ -239,7 +250,14 @@ class SpokeService:
 
     def _reject(self, mid: str, code: Code, detail: str) -> None:
         if self._uplink.live:
-            self._uplink.send(Reject(mid, str(code), detail[:_DETAIL_MAX]))
+            self._say(Reject(mid, str(code), detail[:_DETAIL_MAX]))
+
+    def _say(self, body: Ack | Reject, *, cid: str = "", re: str = "", rh: str = "") -> None:
+        """What is not heard is asked for again, so nobody waits for a confirm here and nothing stops for a failure."""
+        try:
+            self._uplink.send(body, cid=cid, re=re, rh=rh)
+        except WireError as error:
+            logger.warning("answer not sent", extra={"why": str(error)})
 
 
 def _named(refusal: Refused, received: Received) -> Refused:
