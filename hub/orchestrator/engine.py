@@ -9,6 +9,7 @@ Every loop catches what it did not foresee, says so, and goes on. Waiting is don
 """
 
 import logging
+from dataclasses import replace
 from threading import Event, Thread
 from typing import Any
 
@@ -21,6 +22,7 @@ from hub.orchestrator.opening import Door
 from hub.orchestrator.outbox import Publisher
 from hub.orchestrator.parts import EngineLimits, EngineParts, Loop, TrustState
 from hub.orchestrator.quarantine import QuarantineRing
+from hub.orchestrator.recent import Recent
 from hub.orchestrator.replies import Replies
 from hub.orchestrator.sealing import Sealer
 from hub.orchestrator.secret_values import Masks, Secrets
@@ -52,6 +54,10 @@ class Engine:
     """
 
     def __init__(self, parts: EngineParts) -> None:
+        # Asked for with every batch; the composition reads rows and verifies chains to answer.
+        parts = replace(
+            parts, trust=Recent(parts.trust), boxes=Recent(parts.boxes), command_key=Recent(parts.command_key)
+        )
         self._parts = parts
         store = TaskStore(parts.vault)
         self.quarantine = QuarantineRing(parts.clock_ms, parts.limits.quarantine)

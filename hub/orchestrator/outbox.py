@@ -36,7 +36,7 @@ _IDLE_S = 1.0
 _SWEEP_MS = 1_000
 _RETRY_MS = 500
 _RETRY_MAX_MS = 30_000
-_ATTEMPTS_MAX = 1_000
+_PUT_BACK_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ class Publisher:
         )
         held = [row for row, (not_before_ms, _) in self._not_before.items() if not_before_ms > now_ms]
         if held:
-            query = query.where(Outbox.id.not_in(held[:_ATTEMPTS_MAX]))
+            query = query.where(Outbox.id.not_in(held[:_PUT_BACK_MAX]))
         return [
             _Due(row, kind, cid, task, bytes(body or b"").decode(), expires_ms, session_row, Session(spoke, nonce), seq)
             for row, kind, cid, body, expires_ms, spoke, task, session_row, nonce, seq in query.tuples()

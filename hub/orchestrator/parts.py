@@ -73,7 +73,7 @@ class EngineParts:
         keys: Signing keys of spokes, checked rows alone.
         boxes: The hub's box keys that may still open something, newest first.
         command_key: Signs commands, cancels and welcomes.
-        trust: Asked anew each time, since documents change.
+        trust: Asked anew every second, since documents change; so are `boxes` and `command_key`.
         declare_mailbox: Makes a spoke's queue anew when the broker has lost it.
         loops: More threads: intents, the gateway's inbox, roll-outs.
     """

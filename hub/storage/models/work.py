@@ -34,7 +34,7 @@ class Task(Table):
     waiting_for = TextField(default="")
     deadline_at = AtField(null=True)
     failure = TextField(default="")
-    log_lines = IntegerField(default=0)  # The number of the next line.
+    log_lines = IntegerField(default=0)  # How many lines its log has; they count from 1.
     retry_of = IdField(null=True)
     version = IntegerField(default=1)
 
