@@ -31,8 +31,9 @@ from hub.infrastructure.rollout import Rollout, RolloutParts, Whereabouts
 from hub.infrastructure.spoke_keys import SpokeDirectory
 from hub.infrastructure.spokes import broker_password
 from hub.operations.answering import Answering, AnsweringParts
-from hub.operations.asking import Asking, Hub
+from hub.operations.asking import Asking
 from hub.operations.context import Joining
+from hub.operations.hub_address import HubAddress
 from hub.orchestrator.engine import Engine
 from hub.orchestrator.parts import EngineLimits, EngineParts, Loop, TrustState
 from hub.orchestrator.planner import PlanLimits
@@ -51,7 +52,6 @@ from hub.storage.seals import RowSeals
 from hub.storage.vault import Kek, Vault
 from runner.build import build
 from wire.amqp import AmqpConnection
-from wire.documents import BoxDocument
 from wire.keys import SigningKey
 from wire.roles import Role
 from wire.tls import TlsContext, make_certificate, server_context
@@ -308,7 +308,7 @@ def api_parts(settings: HubSettings, kek: Kek) -> ApiParts:
     store = chunk_store(settings)
     limits = settings.limits
     return ApiParts(
-        asking=Asking(connection=broker, signer=signer, hub=lambda: _connected(_hub), vault=vault),
+        asking=Asking(connection=broker, signer=signer, hub=HubAddress(), vault=vault),
         vault=vault,
         seals=seals,
         chunks=store,
@@ -324,12 +324,6 @@ def api_parts(settings: HubSettings, kek: Kek) -> ApiParts:
             stream_s=float(limits.stream_s),
         ),
     )
-
-
-def _hub() -> Hub:
-    chain, hub_id = trust_chain(), installation().hub_id
-    document = BoxDocument.open(box_document(), chain.directory(), now_ms() // 1000, hub_id)
-    return Hub(hub_id, chain.document.epoch, document.box)
 
 
 # The gateway
