@@ -27,7 +27,7 @@ _HEADERS = {
 
 
 def create_gateway(parts: GatewayParts) -> Flask:
-    """The application; served with the TLS context of hub/gateway/serving.py."""
+    """The application; served by hub/serving.py with the key that the trust document pins."""
     app = Flask("hub.gateway", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _BODY_MAX
     for room in (documents, enrolments, chunks, artifacts, install):

@@ -1,17 +1,19 @@
 """The gateway as it runs: gunicorn, TLS 1.3, the pinned key, and the spoke's own client."""
 
+import hashlib
 import http.client
 import multiprocessing
 import os
 import signal
 import socket
 import ssl
+import subprocess
 
 import pytest
 
-from hub.gateway.serving import serve_gateway
+from hub.gateway.install import install_script
 from hub.packages.references import capability_for, refs_for
-from hub.serving import listen
+from hub.serving import listen, serve
 from hub.states import Approval
 from hub.storage.database import open_database
 from hub.storage.hub_keys import TLS_GATEWAY, signing_key
@@ -22,7 +24,7 @@ from tests.fakes.feed import noise, tar_of
 from tests.fakes.gateway import gateway_of
 from wire.chunks_sealed import open_manifest
 from wire.errors import Code, Refused
-from wire.tls import client_context
+from wire.tls import client_context, make_certificate, server_context
 
 
 @pytest.fixture
@@ -35,7 +37,11 @@ def address(hub):
         open_database(hub.settings.database)
         return gateway_of(hub)
 
-    process = multiprocessing.get_context("fork").Process(target=serve_gateway, args=(app, listener, key))
+    def tls():
+        return server_context(*make_certificate(key.seed, "manyarm-gateway"))
+
+    options = {"listener": listener, "threads": 16, "tls": tls}
+    process = multiprocessing.get_context("fork").Process(target=serve, args=(app,), kwargs=options)
     process.start()
     yield f"127.0.0.1:{listener.getsockname()[1]}"
     os.kill(process.pid, signal.SIGTERM)
@@ -84,3 +90,25 @@ def test_tls_1_2_is_refused(address):
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with socket.create_connection((host, int(port)), timeout=10) as plain, pytest.raises(ssl.SSLError):
         context.wrap_socket(plain)
+
+
+def test_the_install_script_installs_nothing_that_is_not_the_named_wheel(address, hub, tmp_path):
+    wheels, into = hub.home / "wheels", tmp_path / "installed"
+    wheels.mkdir()
+    (wheels / "manyarm-0.1.0-py3-none-any.whl").write_bytes(b"not the wheel that was named")
+    script = tmp_path / "install.sh"
+    script.write_bytes(install_script())
+    arguments = [
+        "--hub",
+        address,
+        "--wheel",
+        "manyarm-0.1.0-py3-none-any.whl",
+        "--sha256",
+        "0" * 64,
+        "--into",
+        str(into),
+    ]
+    ran = subprocess.run(["sh", str(script), *arguments], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert hashlib.sha256(b"not the wheel that was named").hexdigest() in ran.stderr
+    assert not into.exists()
