@@ -188,10 +188,25 @@ class Inbox:
         for item in opened:
             if item.received.kind is not MessageType.HEARTBEAT:
                 self._door.refuse(item.delivery, Code.ENV_TYPE)
-        if beats:
-            with write_tx():
-                refused = self._sessions.beats([item.received for item in beats])
-            by_mid = {item.received.header.mid: item.delivery for item in beats}
-            for received, code in refused:
-                self._door.refuse(by_mid[received.header.mid], code)
+        try:
+            self._beat_batch(beats)
+        except Exception as error:
+            if database_is_away(error):
+                raise
+            logger.exception("batch of beats failed; doing it singly")
+            for item in beats:
+                self._singly(item, self._one_beat)
         return deliveries
+
+    def _beat_batch(self, beats: Sequence[Opened]) -> None:
+        if not beats:
+            return
+        with write_tx():
+            refused = self._sessions.beats([item.received for item in beats])
+        by_mid = {item.received.header.mid: item.delivery for item in beats}
+        for received, code in refused:
+            self._door.refuse(by_mid[received.header.mid], code)
+
+    def _one_beat(self, item: Opened) -> list[Opened]:
+        self._beat_batch([item])
+        return []

@@ -9,10 +9,11 @@ import pytest
 from hub.orchestrator import task_log
 from hub.states import JobState, LogState, TaskState
 from hub.storage.database import write_tx
-from hub.storage.models import Event, Job, Quarantine, SpokeSession, Task
+from hub.storage.models import Event, Job, Quarantine, Spoke, SpokeSession, Task
 from tests.hub.orchestrator.rig import Rig, Run, until
 from wire.connection import Outgoing
 from wire.envelope import MessageType
+from wire.keys import BoxKey
 from wire.messages import Ack, AckState
 from wire.topology import EVENTS, HUB_LOGS, EventKind, event_key, spoke_queue
 
@@ -250,6 +251,22 @@ def test_a_secret_that_was_changed_behind_the_hubs_back_is_never_sent(rig):
     ended = rig.ended(task, TaskState.FAILED)
     assert "'ApiToken' cannot be used" in ended.failure
     assert web.journal == {}
+
+
+def test_a_spoke_whose_row_was_altered_takes_no_other_with_it(rig):
+    web, db = rig.spoke("web-01"), rig.spoke("db-01")
+    rig.engine.start()
+    web.start()
+    assert web.live.wait(10)
+    web.stop()
+    web.box = BoxKey.generate()
+    with write_tx():
+        Spoke.update(broker_user="someone else").where(Spoke.id == web.id).execute()
+    web.restart()
+    db.start()
+    assert db.live.wait(10)
+    rig.ended(rig.run("true", db))
+    assert not until(lambda: SpokeSession.get_or_none(SpokeSession.spoke == db.id)).valid_until
 
 
 def _hello_of(spoke):
