@@ -38,7 +38,8 @@ FILE = [
 
 
 @pytest.fixture(scope="module")
-def story(api):
+def story(api_on_each):
+    api = api_on_each
     applied = api.post("/apply", {"documents": FILE})
     assert applied.status_code == 200, applied.text
     api.add_target("web-1", roles=("web",), environments=("Development", "Production"))
