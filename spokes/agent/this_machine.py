@@ -36,7 +36,6 @@ class ThisMachine:
         self._home = home
         self._root = home.root.absolute()
         self._supervisors = supervisors
-        self._digests: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
     @property
     def home(self) -> str:
@@ -66,7 +65,7 @@ class ThisMachine:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 status = (place / name).stat(follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode):
-                    digest = self._digest(place / name, status) if hashed else ""
+                    digest = _digest(place / name) if hashed else ""
                     found[name] = Entry(status.st_size, digest, int(status.st_mtime))
         return found
 
@@ -112,17 +111,6 @@ class ThisMachine:
         if place.is_absolute() or ".." in place.parts or not place.parts:
             raise ValueError(f"{path!r} does not lie inside the home")
         return self._root / place
-
-    def _digest(self, path: Path, status: os.stat_result) -> str:
-        """The file's SHA-256; computed anew when size, inode or time say that it may have changed."""
-        seen = (status.st_ino, status.st_size, status.st_mtime_ns)
-        known = self._digests.get(path)
-        if known is not None and known[0] == seen:
-            return known[1]
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self._digests[path] = (seen, digest)
-        return digest
 
 
 class _LocalWatch(FolderWatch):
@@ -205,6 +193,12 @@ class _Measured:
 
     def digest(self) -> str:
         return self._hash.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """Computed at each use: what the disk spoils changes neither size nor time of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _must_be_whole(joined: _Joined, sha256: str) -> None:

@@ -5,13 +5,17 @@ import json
 import os
 import tarfile
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 import zstandard
 
 from spokes.agent.home import SpokeHome
+from tests.fakes.memory import MemoryConnection
+from tests.fakes.spoke_home import serving
 from wire.chunks_artifact import open_artifact
+from wire.errors import Nacked
 from wire.keys import new_id
 from wire.messages import Op
 
@@ -233,6 +237,30 @@ def test_a_broker_that_blocks_holds_nothing_up_for_ever(world):
         world.broker.block(blocked=False)
         assert world.end.result(sent.cid).state == "succeeded"
         assert world.end.whole_log(sent.cid).count(b"line") >= 20
+
+
+class Refusing(MemoryConnection):
+    """A broker whose log queue is full every second time."""
+
+    count = 0
+
+    def publish(self, message):
+        if message.key.endswith(".log"):
+            self.count += 1
+            if self.count % 2:
+                failed = Future()
+                failed.set_exception(Nacked("the queue is full"))
+                return failed
+        return super().publish(message)
+
+
+def test_log_that_the_broker_does_not_take_is_kept_and_sent_again_whole_and_in_order(world):
+    connection = Refusing(world.broker, f"spoke-{world.home.spoke_id}")
+    with serving(world.home, connection):
+        sent = world.run("for i in $(seq 1 12); do echo line $i; sleep 0.1; done")
+        lines = world.end.whole_log(sent.cid).decode().splitlines()
+        assert [line for line in lines if line.startswith("line")] == [f"line {number}" for number in range(1, 13)]
+        assert connection.count > 4
 
 
 def test_what_only_the_run_needed_is_removed_when_the_hub_has_the_result(world):
