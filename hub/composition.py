@@ -15,14 +15,17 @@ from typing import TypeVar
 from flask import Flask
 
 from config.settings import HubSettings
+from hub.access import rate_limits, sessions
 from hub.access.passwords import Passwords
 from hub.api.log_poller import LogPoller
 from hub.api.parts import ApiLimits, ApiParts
 from hub.broker import endpoint
 from hub.broker.accounts import BrokerAccounts, BrokerAccountsParts
 from hub.broker.credentials import hub_password, portal_password
+from hub.errors import NotFound
 from hub.events.checkpoint import checkpoint_if_due, newest_checkpoint
 from hub.gateway.app import create_gateway
+from hub.gateway.install import install_command, wheel_on_offer
 from hub.gateway.parts import GatewayParts
 from hub.infrastructure.artifact_intake import ArtifactIntake, IntakeParts
 from hub.infrastructure.box_certificate import renew_if_due
@@ -43,12 +46,13 @@ from hub.packages.ingest import Ingestion
 from hub.packages.runner_package import publish_runner
 from hub.packages.step_kinds import StepKinds
 from hub.states import SpokeState
-from hub.storage.database import connection, open_database
+from hub.storage.database import connection, open_database, write_tx
 from hub.storage.files import FileStore
 from hub.storage.hub_keys import TLS_GATEWAY, box_document, box_keys, signing_key
 from hub.storage.hub_trust import installation, load_seals, trust_chain
 from hub.storage.models import DataKey, Spoke, now_ms
 from hub.storage.seals import RowSeals
+from hub.storage.self_test import prove_sealing
 from hub.storage.vault import Kek, Vault
 from runner.build import build
 from wire.amqp import AmqpConnection
@@ -94,6 +98,8 @@ class RunningEngine:
 def engine(settings: HubSettings, kek: Kek) -> RunningEngine:
     """The engine, ready to start; its runner is published. The caller has migrated the database and holds its lock."""
     vault = open_vault(settings, kek)
+    # A layer that is silently off would store secrets in the clear: proved before anything is stored.
+    prove_sealing(vault)
     with connection():
         seals = load_seals(vault)
         hub_id = installation().hub_id
@@ -106,13 +112,19 @@ def engine(settings: HubSettings, kek: Kek) -> RunningEngine:
 
 
 def publish_newest_runner(vault: Vault, seals: RowSeals, store: ChunkStore) -> None:
-    """Build the runner of this installation and store it, unless these very bytes are stored already."""
+    """Build the runner of this installation and store it, unless these very bytes are stored already.
+
+    Where the release key was taken offline, whoever holds it publishes; the runner that is there goes on being used.
+    """
     with tempfile.TemporaryDirectory(prefix="manyarm-runner-") as folder:
         runner = build(Path(folder) / "runner.zip")
-        context = _Itself(now_ms(), vault, seals)
-        with connection():
-            release_key = signing_key(vault, Role.HUB_RELEASE)
-        row = publish_runner(context, Ingestion(store, vault), runner, release_key)
+        try:
+            with connection():
+                release_key = signing_key(vault, Role.HUB_RELEASE)
+        except NotFound as error:
+            logger.warning("runner is not published", extra={"reason": error.detail, "sha256": runner.sha256})
+            return
+        row = publish_runner(_Itself(now_ms(), vault, seals), Ingestion(store, vault), runner, release_key)
     logger.info("runner is published", extra={"version": row.version, "sha256": row.sha256, "bytes": row.size})
 
 
@@ -202,6 +214,7 @@ class _EngineRooms:
             Loop("broker", self._accounts.run),
             Loop("intents", self._answering(made).run),
             _sweeping("enrolments", _SWEEP_S, self._enrolments().sweep),
+            _sweeping("artifacts", _SWEEP_S, self._intake().sweep),
             _sweeping("rollout", _SWEEP_S, self._rollout(made).sweep),
             _sweeping("artifacts", _SLOW_SWEEP_S, self._artifacts().sweep),
             _sweeping("checkpoints", _SLOW_SWEEP_S, self._checkpoint),
@@ -227,6 +240,11 @@ class _EngineRooms:
 
     def _enrolments(self) -> Enrolments:
         return Enrolments(EnrolmentParts(self._vault, self._seals, lambda: box_keys(self._vault), self._hub_id, now_ms))
+
+    def _intake(self) -> ArtifactIntake:
+        files = FileStore(self._vault, self._settings.home / "artifacts")
+        incoming = self._settings.home / "incoming"
+        return ArtifactIntake(IntakeParts(files, incoming, lambda: box_keys(self._vault), now_ms))
 
     def _rollout(self, made: Engine) -> Rollout:
         return Rollout(
@@ -255,7 +273,11 @@ class _EngineRooms:
         return TrustState(self._hub_id, chain.document.epoch, chain.version, newest_checkpoint(), box_document().hex())
 
     def _joining(self) -> Joining:
-        return Joining(bytes.fromhex(installation().root_thumbprint), self._settings.gateway_public)
+        return Joining(bytes.fromhex(installation().root_thumbprint), self._settings.gateway_public, self._install_line)
+
+    def _install_line(self) -> str:
+        wheel = wheel_on_offer(wheels(self._settings))
+        return install_command(self._settings.gateway_public, wheel) if wheel is not None else ""
 
     def _where(self) -> Whereabouts:
         chain = trust_chain()
@@ -276,7 +298,11 @@ class _EngineRooms:
     def _housekeeping(self) -> None:
         with connection():
             renew_if_due(self._seals, self._command_key(), self._hub_id, now_ms() // 1000)
+        with write_tx():
+            rate_limits.remove_forgotten(now_ms())
+            sessions.remove_ended(now_ms())
         garbage.collect(self._store, now_ms())
+        self._enrolments().forget_refused()
 
 
 def _connected(read: Callable[[], Found]) -> Found:

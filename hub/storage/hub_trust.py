@@ -1,5 +1,7 @@
 """The trust chain as stored, verified from the root that this hub was installed with; row seals follow from it."""
 
+from functools import lru_cache
+
 from hub.errors import KeyringDamaged, NotFound, SealBroken
 from hub.storage.hub_keys import signing_key
 from hub.storage.models.keyring import Installation, TrustFrame
@@ -32,11 +34,17 @@ def trust_chain() -> TrustChain:
         SealBroken: the chain does not hold.
     """
     root = bytes.fromhex(installation().root_thumbprint)
-    frames = [bytes(row.frame) for row in TrustFrame.select(TrustFrame.frame).order_by(TrustFrame.version)]
+    frames = tuple(bytes(row.frame) for row in TrustFrame.select(TrustFrame.frame).order_by(TrustFrame.version))
     try:
-        return TrustChain.from_root(root, frames)
+        return _verified(root, frames)
     except Refused as refusal:
         raise SealBroken(f"the stored trust documents do not hold: {refusal.code} {refusal.detail}") from refusal
+
+
+# Asked for with each intent and each welcome; the same bytes under the same root verify alike.
+@lru_cache(maxsize=4)
+def _verified(root: bytes, frames: tuple[bytes, ...]) -> TrustChain:
+    return TrustChain.from_root(root, frames)
 
 
 def load_seals(vault: Vault) -> RowSeals:

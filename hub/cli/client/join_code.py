@@ -41,4 +41,5 @@ def create(
         printing.as_json(made)
         return
     click.echo(made["code"])
-    click.echo(f"\nOn the target:\n  {made['install']}\n  manyarm-spoke enrol {made['code']} --name NAME", err=True)
+    lines = [made["install"], f"manyarm-spoke enrol {made['code']} --name NAME"]
+    click.echo("\nOn the target:\n" + "".join(f"  {line}\n" for line in lines if line), err=True)

@@ -1,0 +1,210 @@
+"""`manyarm doctor`: looks at what must be right, says what is wrong and what to do; exit 1 if anything is."""
+
+import dataclasses
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+import click
+
+from config.settings import HubSettings, parse_address
+from hub.cli.server.starting import settings_of, telling
+from hub.daemon import running_state
+from hub.errors import HubError
+
+_DISK_LEAST_BYTES = 2 * 1024**3
+_WARN_DAYS = 30
+_POOR = ("unavailable", "unhealthy")
+_SKEW_S = 120
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    WRONG = "WRONG"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, how it is, and what to do where it is not right."""
+
+    what: str
+    verdict: Verdict
+    words: str
+    cure: str = ""
+
+
+Look = Callable[[HubSettings], Iterator[Finding]]
+
+
+@click.command()
+@click.pass_context
+@telling
+def doctor(ctx: click.Context) -> None:
+    """Check Python, disk, keys, database, audit chain, broker, spokes and ports."""
+    settings = settings_of(ctx.obj["home"])
+    wrong = False
+    for look in _LOOKS:
+        for finding in _findings(look, settings):
+            wrong |= finding.verdict is Verdict.WRONG
+            click.echo(f"{finding.verdict:<6} {finding.what}: {finding.words}")
+            if finding.cure:
+                click.echo(f"       {finding.cure}")
+    sys.exit(1 if wrong else 0)
+
+
+def _findings(look: Look, settings: HubSettings) -> Iterator[Finding]:
+    """What a look finds; one that fails is a finding itself, so that the others are still made."""
+    name = look.__name__.strip("_").replace("_", " ")
+    try:
+        yield from look(settings)
+    except HubError as error:
+        yield Finding(name, Verdict.WRONG, error.detail)
+    except Exception as error:  # noqa: BLE001  The top of a loop: whatever one look meets, the next one is made.
+        yield Finding(name, Verdict.WRONG, f"{type(error).__name__}: {error}")
+
+
+def _python(_: HubSettings) -> Iterator[Finding]:
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    verdict, cure = (Verdict.OK, "") if fits else (Verdict.WARN, "use Python 3.11, 3.12 or 3.13")
+    yield Finding("Python", verdict, sys.version.split()[0], cure)
+
+
+def _disk(settings: HubSettings) -> Iterator[Finding]:
+    there = next(path for path in (settings.home, *settings.home.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    words = f"{free / 1024**3:.1f} GiB free in {there}"
+    if free < _DISK_LEAST_BYTES:
+        yield Finding("disk", Verdict.WRONG, words, "make room: below 1 GiB the broker takes no message")
+    else:
+        yield Finding("disk", Verdict.OK, words)
+
+
+def _master_key(settings: HubSettings) -> Iterator[Finding]:
+    from hub.storage.key_check import unlock
+
+    master = unlock(settings.master_key_source, settings.home, settings.database)
+    yield Finding("master key", Verdict.OK, f"{master.id} fits the data ({settings.master_key_source.split(':')[0]})")
+    if settings.master_key_source.startswith("env:"):
+        cure = "prefer file: or systemd-credential:, which children do not inherit"
+        yield Finding("master key", Verdict.WARN, "comes from the environment", cure)
+
+
+def _database(settings: HubSettings) -> Iterator[Finding]:
+    from hub.storage.database import connection, open_database
+    from hub.storage.hub_keys import public_keys
+    from hub.storage.hub_trust import installation, trust_chain
+    from hub.storage.models import HubKey
+    from wire.roles import Role
+
+    open_database(settings.database)
+    with connection():
+        hub = installation()
+        chain = trust_chain()
+        yield Finding("database", Verdict.OK, f"hub {hub.hub_id}, trust document {chain.version}")
+        days = (chain.document.expires - int(datetime.now(UTC).timestamp())) // 86_400
+        verdict = Verdict.OK if days > _WARN_DAYS else Verdict.WRONG if days < 0 else Verdict.WARN
+        cure = "" if verdict is Verdict.OK else "a new trust document needs the root key"
+        yield Finding("trust document", verdict, f"ends in {days} days", cure)
+        held = HubKey.select().where(HubKey.role == Role.HUB_ROOT, HubKey.private_sealed.is_null(False)).exists()
+        if held and public_keys(Role.HUB_ROOT):
+            cure = "manyarm key export-root FILE, and keep the file offline"
+            yield Finding("root key", Verdict.WARN, "lies in the hub", cure)
+
+
+def _audit_chain(settings: HubSettings) -> Iterator[Finding]:
+    from hub.cli.server.audit import verified
+
+    result = verified(settings)
+    if result.ok:
+        yield Finding("audit chain", Verdict.OK, f"{result.events} events")
+    else:
+        yield Finding(
+            "audit chain", Verdict.WRONG, f"event {result.first_bad_seq}: {result.reason}", "manyarm audit verify"
+        )
+
+
+def _users(settings: HubSettings) -> Iterator[Finding]:
+    if hasattr(os, "geteuid"):
+        words = "all parts run as one OS user: that separates processes, not users"
+        yield Finding("OS user", Verdict.WARN, words, "the shipped systemd units use two")
+    key = Path(settings.master_key_source.removeprefix("file:"))
+    if settings.master_key_source.startswith("file:") and key.exists() and key.stat().st_mode & 0o077:
+        yield Finding("key file", Verdict.WRONG, f"{key} can be read by others", f"chmod 600 {key}")
+
+
+def _parts(settings: HubSettings) -> Iterator[Finding]:
+    state = running_state(settings.home)
+    if state is None:
+        yield Finding("parts", Verdict.WARN, "nothing runs from this home", "manyarm up")
+        return
+    yield Finding("parts", Verdict.OK, f"run since `manyarm up`: {state.get('portal')}")
+    for name, bind in (("portal", settings.portal_bind), ("gateway", settings.gateway_bind)):
+        host, port = parse_address(bind)
+        with socket.socket() as probe:
+            probe.settimeout(3)
+            answers = probe.connect_ex(("127.0.0.1" if host in {"0.0.0.0", ""} else host, port)) == 0  # noqa: S104
+        words = f"{bind} {'answers' if answers else 'does not answer'}"
+        cure = "" if answers else f"look at {settings.home}/run/{name}.log"
+        yield Finding(name, Verdict.OK if answers else Verdict.WRONG, words, cure)
+
+
+def _broker(settings: HubSettings) -> Iterator[Finding]:
+    from hub.broker import endpoint
+    from hub.broker.probe import denials
+    from hub.cli.server.local_engine import local_engine
+
+    if not settings.broker_url and running_state(settings.home) is None:
+        return
+    with local_engine(settings) as here:
+        admin = endpoint.administrator(_with_node(settings), here.vault)
+        alarms = admin.alarms()
+        if alarms:
+            cure = "free memory or disk on its machine: until then it takes no message"
+            yield Finding("broker", Verdict.WRONG, f"alarm: {', '.join(alarms)}", cure)
+        else:
+            yield Finding("broker", Verdict.OK, "answers, no alarm")
+        allowed = denials(admin, endpoint.endpoint(settings).url)
+        if allowed:
+            yield Finding(
+                "broker fence", Verdict.WRONG, f"a spoke may: {'; '.join(allowed)}", "set its permissions anew"
+            )
+        else:
+            yield Finding("broker fence", Verdict.OK, "a spoke may do nothing but its own work")
+
+
+def _with_node(settings: HubSettings) -> HubSettings:
+    """The settings with the address of the private node's HTTP API, as the node wrote it down."""
+    if settings.broker_admin_url or settings.broker_url:
+        return settings
+    recorded = json.loads((settings.home / "broker" / "node.json").read_text())
+    return dataclasses.replace(settings, broker_admin_url=f"http://127.0.0.1:{recorded['ports']['management']}")
+
+
+def _spokes(settings: HubSettings) -> Iterator[Finding]:
+    from hub.storage.database import connection, open_database
+    from hub.storage.models import Spoke, Target
+
+    open_database(settings.database)
+    with connection():
+        pending = Spoke.select().where(Spoke.state == "pending").count()
+        if pending:
+            yield Finding("spokes", Verdict.WARN, f"{pending} wait for approval", "manyarm spoke list")
+        for target in Target.select().where(Target.disabled_at.is_null(), Target.health.in_(_POOR)):
+            words = f"{target.health}: {target.health_reason}"
+            yield Finding(f"target {target.name}", Verdict.WARN, words, "look at its spoke's log")
+        for spoke in Spoke.select().where(Spoke.state == "trusted"):
+            if abs(spoke.clock_skew_s) > _SKEW_S:
+                words = f"{spoke.clock_skew_s:.0f} s off"
+                yield Finding(f"clock of {spoke.name}", Verdict.WARN, words, "set the time there")
+        yield Finding("targets", Verdict.OK, f"{Target.select().where(Target.health == 'healthy').count()} healthy")
+
+
+_LOOKS: tuple[Look, ...] = (_python, _disk, _master_key, _database, _audit_chain, _users, _parts, _broker, _spokes)
