@@ -68,6 +68,9 @@ class SupervisorChannel:
     def fileno(self) -> int:
         return self._end.fileno()
 
+    def close(self) -> None:
+        self._end.close()
+
     def receive(self) -> List[Dict[str, Any]]:
         """Every whole message that has come."""
         while True:

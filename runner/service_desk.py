@@ -133,6 +133,9 @@ class ServiceSocket:
     def fileno(self) -> int:
         return self._end.fileno()
 
+    def close(self) -> None:
+        self._end.close()
+
     @property
     def wants_to_send(self) -> bool:
         return bool(self._unsent)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
 import socket
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping
 
@@ -139,12 +139,13 @@ class Supervision:
     def run(self, lock: IsolationLock | None) -> None:
         """Start the worker and stay with it until it, and all that had to end, is over."""
         control, service = self._start(lock)
-        self.spool.event({"event": "started", "pid": self._worker})
-        try:
-            self._loop(control, service)
-        except Exception as error:  # noqa: BLE001  whatever went wrong here, nothing may go on unseen
-            self._end_unseen(error)
-        self._finish()
+        with contextlib.closing(control), contextlib.closing(service):
+            try:
+                self.spool.event({"event": "started", "pid": self._worker})
+                self._loop(control, service)
+            except Exception as error:  # noqa: BLE001  whatever went wrong here, nothing may go on unseen
+                self._end_unseen(error)
+            self._finish()
 
     def _start(self, lock: IsolationLock | None) -> tuple[SupervisorChannel, ServiceSocket]:
         out_read, out_write = _pipe()
@@ -245,7 +246,7 @@ class Supervision:
         for pipe in self._pipes:
             pipe.stream.finish()
         service.forget_half()
-        with suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError):
             os.read(self._turn_look, 64)
         os.write(self._turn_write, b".")
         outputs = {name: output["value"] for name, output in self.desk.outputs.items()}
@@ -293,7 +294,7 @@ class Supervision:
 
     def _finish(self) -> None:
         self._worker_end()
-        with suppress(SpoolFull):
+        with contextlib.suppress(SpoolFull):
             self._drain()
             for pipe in self._pipes:
                 pipe.stream.finish()
@@ -305,8 +306,8 @@ class Supervision:
                 self.message += f"; not ended: {', '.join(self.survivors)}"
         if self.state == "cancelled":
             self.cancel_confirmed = not self.survivors
-        for pipe in self._pipes:
-            os.close(pipe.descriptor)
+        for descriptor in (self._turn_read, self._turn_write, self._turn_look, *map(_Pipe.fileno, self._pipes)):
+            os.close(descriptor)
 
     def _worker_end(self) -> str:
         """How the worker ended; its end of the channel closes a moment before it is gone."""
@@ -353,7 +354,7 @@ def _pipe() -> tuple[int, int]:
     import fcntl
 
     reading, writing = os.pipe()
-    with suppress(OSError):
+    with contextlib.suppress(OSError):
         fcntl.fcntl(writing, 1031, PIPE_BYTES)  # F_SETPIPE_SZ, named by Python from 3.10 on
     return reading, writing
 

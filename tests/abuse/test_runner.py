@@ -93,6 +93,18 @@ sys.stdout.write('after\\n' + line.replace('Mine', 'Second') + line.replace('goo
     assert "at most 65536 bytes" in run.text(Stream.WARNING)
 
 
+def test_t114_a_message_that_continues_a_line_is_text_however_it_is_cut(rig):  # noqa: F811  the fixture
+    script = """import os, sys, time
+line = '##manyarm[' + os.environ['MANYARM_TOKEN'] + '] {"do":"set_variable","name":"Mine","value":"x"}\\n'
+sys.stdout.write('text '); sys.stdout.flush(); time.sleep(0.2)
+sys.stdout.write(line); sys.stdout.flush(); time.sleep(0.2)
+sys.stdout.write('end\\n')
+"""
+    run = rig.script(script, shell="python")
+    assert run.outcome["outputs"] == []
+    assert run.out.splitlines() == ['text ##manyarm[***] {"do":"set_variable","name":"Mine","value":"x"}', "end"]
+
+
 def test_t114_one_line_of_a_gigabyte_is_capped_in_little_memory(rig):  # noqa: F811  the fixture
     script = "head -c 1000000000 /dev/zero | tr '\\0' x; awk '/VmHWM/ {print \"peak\", $2}' /proc/$(awk '/^PPid/ {print $2}' /proc/$PPID/status)/status > peak"
     run = rig.script(script, limits={"out_bytes": 1_000_000})
