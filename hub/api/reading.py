@@ -1,7 +1,7 @@
 """Reads what a request brings: its body, its query string, its Idempotency-Key; strictly, and with limits first."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
 from flask import request
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from hub.api.problems import UnsupportedMediaType
 from hub.api.query_string import Query
 from hub.api.strict_json import NotStrictJson, check_text, parse
-from hub.errors import Invalid, TooLarge
+from hub.errors import Invalid, NotFound, TooLarge
 from hub.operations.operation import sentence_of
 
 Q = TypeVar("Q", bound=Query)
@@ -19,6 +19,7 @@ JsonObject = dict[str, Any]
 _KEY = re.compile(r"[!-~]{1,100}")
 _JSON_TYPE = re.compile(r"application/json(?:\s*;\s*charset=utf-8)?", re.IGNORECASE)
 _PARAMETERS_MAX = 50
+_PATH_PART_MAX = 200
 
 
 def query(model: type[Q]) -> Q:
@@ -42,6 +43,12 @@ def query(model: type[Q]) -> Q:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         raise Invalid(sentence_of(first), field=".".join(str(part) for part in first["loc"])[:80]) from None
+
+
+def check_path(values: Iterable[str]) -> None:
+    """Raise NotFound for what no name or id of ours can be; PostgreSQL would choke on a NUL, SQLite would store it."""
+    if any(len(value) > _PATH_PART_MAX or not value.isprintable() for value in values):
+        raise NotFound("there is nothing at this address")
 
 
 def json_body(limit: int, reserved: Collection[str] = ()) -> JsonObject:

@@ -173,6 +173,7 @@ def _reading(parts: ApiParts, route: Route) -> Callable[..., Response]:
     assert view is not None
 
     def serve(**path: str) -> Response:
+        reading.check_path(path.values())
         caller = _anybody() if route.declared.is_public else present_caller()
         call = Call(caller, parts, reading.query(route.query))
         with connection():
@@ -194,6 +195,7 @@ def _changing(parts: ApiParts, route: Route) -> Callable[..., Response]:
     assert operation is not None
 
     def serve(**path: str) -> Response:
+        reading.check_path(path.values())
         reading.query(Query)
         named: JsonObject = {route.names.get(name, name): value for name, value in path.items()}
         if route.has_precondition:
