@@ -216,7 +216,6 @@ class _EngineRooms:
             _sweeping("enrolments", _SWEEP_S, self._enrolments().sweep),
             _sweeping("artifacts", _SWEEP_S, self._intake().sweep),
             _sweeping("rollout", _SWEEP_S, self._rollout(made).sweep),
-            _sweeping("artifacts", _SLOW_SWEEP_S, self._artifacts().sweep),
             _sweeping("checkpoints", _SLOW_SWEEP_S, self._checkpoint),
             _sweeping("housekeeping", _HOUR_S, self._housekeeping),
         ]
@@ -259,11 +258,6 @@ class _EngineRooms:
                 clock_ms=now_ms,
             )
         )
-
-    def _artifacts(self) -> ArtifactIntake:
-        home = self._settings.home
-        files = FileStore(self._vault, home / "artifacts")
-        return ArtifactIntake(IntakeParts(files, home / "incoming", lambda: box_keys(self._vault), now_ms))
 
     def _command_key(self) -> SigningKey:
         return _connected(lambda: signing_key(self._vault, Role.HUB_COMMAND))

@@ -1,6 +1,6 @@
 """What an operation has at hand while it runs in the engine: who asks, when, the vault, the seals, the pen."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,14 @@ from runner.contract.step_kind import StepKind
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """What a join code carries besides its token: whom a new spoke is to trust, and where it finds the hub."""
+    """What a join code carries besides its token: whom a new spoke is to trust, and where it finds the hub.
+
+    `install`: the line that installs manyarm-spoke on a machine; empty where the hub offers no wheel.
+    """
 
     root_thumbprint: bytes
     address: str
+    install: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,10 +61,11 @@ class RevokeJoinCode(Body):
 
 
 class JoinCodeCreated(Reply):
-    """`code` is shown here and never again."""
+    """`code` is shown here and never again; `install` is the line that installs manyarm-spoke on the machine."""
 
     id: str
     code: str
+    install: str
     join_code: JoinCodeView
 
 
@@ -155,7 +156,9 @@ def _create_join_code(context: Context, body: CreateJoinCode) -> Done:
     shown = join_code_view(created.row)
     detail = {"role": body.role, "approve": body.approve, "name_pattern": body.name_pattern}
     return Done(
-        JoinCodeCreated(id=created.row.id, code=created.code.reveal(), join_code=shown),
+        JoinCodeCreated(
+            id=created.row.id, code=created.code.reveal(), install=context.joining.install(), join_code=shown
+        ),
         f"join-code:{created.row.id}",
         detail=detail,
     )
