@@ -88,8 +88,8 @@ class Asking:
         operation: Operation[Any],
         request: JsonObject,
         caller: Caller,
-        *,
         idempotency_key: str = "",
+        *,
         identity: JsonObject | None = None,
         wait_s: float = 5.0,
     ) -> Answer:

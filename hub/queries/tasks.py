@@ -97,7 +97,7 @@ def all_tasks(
     caller: Caller, part: Slice, *, states: Iterable[str] = (), kind: str = "", project: str = "", environment: str = ""
 ) -> Page[TaskView]:
     """The newest first."""
-    query = Task.select().where(_visible(caller))
+    query = Task.select().where(visible(caller))
     wanted = list(states)
     if wanted:
         query = query.where(Task.state << wanted)
@@ -116,7 +116,7 @@ def row_of(caller: Caller, task_id: str) -> Task:
     Raises:
         NotFound: in the same words for a foreign one.
     """
-    row = Task.get_or_none((Task.id == task_id) & _visible(caller))
+    row = Task.get_or_none((Task.id == task_id) & visible(caller))
     if row is None:
         raise NotFound(f"no task {task_id!r}")
     found: Task = row
@@ -163,7 +163,7 @@ def unknown_state(known: Iterable[str]) -> Invalid:
 
 def deployments(caller: Caller, part: Slice, *, project: str = "", environment: str = "") -> Page[DeploymentView]:
     """The newest first."""
-    query = Deployment.select(Deployment, Task).join(Task, on=(Deployment.task == Task.id)).where(_visible(caller))
+    query = Deployment.select(Deployment, Task).join(Task, on=(Deployment.task == Task.id)).where(visible(caller))
     if project:
         query = query.where(Deployment.project == projects.row_of(caller, project).id)
     if environment:
@@ -197,7 +197,7 @@ def deployment_view(row: Deployment) -> DeploymentView:
     )
 
 
-def _visible(caller: Caller) -> Expression:
+def visible(caller: Caller) -> Expression:
     """Tasks of the projects and environments in which the caller may look at tasks; those of no project need all."""
     everywhere = caller.projects_with(Permission.TASK_VIEW)
     limited = caller.environments_with(Permission.TASK_VIEW, None)

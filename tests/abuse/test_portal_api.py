@@ -529,6 +529,25 @@ def test_t170_a_text_that_looks_like_an_order_is_a_text(api, text):
 
 
 @pytest.mark.parametrize(
+    ("missing", "part"),
+    [
+        ("project.edit", {"description": "x"}),
+        ("process.edit", {"process": []}),
+        ("variable.edit", {"variables": [{"name": "A", "value": "b"}]}),
+        ("environment.edit", None),
+    ],
+)
+def test_t158_a_file_needs_the_right_to_each_of_its_parts(api, missing, part):
+    held = {"project.view", "project.edit", "process.edit", "variable.edit", "environment.edit"} - {missing}
+    key = api.key_for(api.users["root"], scopes=sorted(held))
+    document = (
+        {"kind": "Project", "name": "Foreign", **part} if part else {"kind": "Environment", "name": "Development"}
+    )
+    refused = problem(api.post("/apply", {"documents": [document]}, key=key), 403)
+    assert missing in refused["detail"]
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b'{"name":"Twice","name":"Twice2"}',

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from contextlib import contextmanager
+from itertools import islice
 
 import pytest
 from werkzeug.serving import make_server
@@ -16,10 +17,10 @@ from hub.orchestrator import task_log
 from hub.orchestrator.task_log import Lines
 from hub.states import TaskKind, TaskState
 from hub.storage.database import connection, write_tx
-from hub.storage.models import Project, Task, User, now_ms
+from hub.storage.models import Lifecycle, Project, Task, User, now_ms
 from tests.fakes.api_hub import running_api
 
-LIMITS = ApiLimits(stream_s=20, stream_comment_s=0.3, stream_recheck_s=0.2)
+LIMITS = ApiLimits(stream_s=60, stream_comment_s=0.3, stream_recheck_s=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_t167_a_stream_ends_when_its_reader_may_no_longer_see_the_task(api, port
         project = Project.get_or_none() or Project.create(
             name="P",
             slug="p",
-            lifecycle=__import__("hub.storage.models", fromlist=["Lifecycle"]).Lifecycle.create(name="L").id,
+            lifecycle=Lifecycle.create(name="L").id,
         )
         task = Task.create(kind=TaskKind.DEPLOYMENT, title="T", state=TaskState.RUNNING, project=project.id)
     for name, end in {
@@ -155,7 +156,8 @@ def test_t167_a_stream_ends_when_its_reader_may_no_longer_see_the_task(api, port
             assert (response.status, next(found)[0]) == (200, "state")
             with connection(), write_tx():
                 end(api.users[name])
-            assert [event for event, _, _ in found if event == "log"] == []
+            # It would say that it lives for as long as it may: only its end leaves fewer events than these.
+            assert len(list(islice(found, 30))) < 30
         with stream(api, port, task, key=key) as (response, _):
             assert response.status in {401, 403, 404}
 
