@@ -84,19 +84,23 @@ def one_of_project(caller: Caller, ref: str, variable_id: str) -> VariableView:
     return view(variables.get(_readable_project(caller, ref), variable_id))
 
 
-def of_set(ref: str, part: Slice) -> Page[VariableView]:
+def of_set(caller: Caller, ref: str, part: Slice) -> Page[VariableView]:
+    _may_read_sets(caller)
     return _of(finding.variable_set(ref), part)
 
 
-def one_of_set(ref: str, variable_id: str) -> VariableView:
+def one_of_set(caller: Caller, ref: str, variable_id: str) -> VariableView:
+    _may_read_sets(caller)
     return view(variables.get(finding.variable_set(ref), variable_id))
 
 
-def sets(part: Slice) -> Page[VariableSetView]:
+def sets(caller: Caller, part: Slice) -> Page[VariableSetView]:
+    _may_read_sets(caller)
     return page(VariableSet.select(), Order(VariableSet.name, VariableSet.id), part, set_view)
 
 
-def one_set(ref: str) -> VariableSetView:
+def one_set(caller: Caller, ref: str) -> VariableSetView:
+    _may_read_sets(caller)
     return set_view(finding.variable_set(ref))
 
 
@@ -124,6 +128,12 @@ def explain(caller: Caller, ref: str, name: str, *, environment: str, target: st
         winner=_candidate(found.winner, found.sources, "wins") if found.winner else None,
         losers=[_candidate(row, found.sources, _readable(reason, ids)) for row, reason in found.losers],
     )
+
+
+def _may_read_sets(caller: Caller) -> None:
+    """Any project may include a set, so reading one takes the right to read variables in all of them."""
+    if not caller.may(Permission.VARIABLE_VIEW):
+        raise NotAllowed(f"this needs the permission {Permission.VARIABLE_VIEW} in every project")
 
 
 def _of(owner: Owner, part: Slice) -> Page[VariableView]:

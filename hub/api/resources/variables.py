@@ -57,35 +57,35 @@ RESOURCE.change("PUT", "/projects/<project>/variables/<variable>", "variable.upd
 RESOURCE.change("DELETE", "/projects/<project>/variables/<variable>", "variable.delete")
 
 
-@SETS.get("/variable-sets", Page[VariableSetView], Permission.VARIABLE_SET_EDIT, "All variable sets", query=ListQuery)
+@SETS.get("/variable-sets", Page[VariableSetView], Permission.VARIABLE_VIEW, "All variable sets", query=ListQuery)
 def list_sets(call: Call) -> Page[VariableSetView]:
-    return queries.sets(call.query.slice)
+    return queries.sets(call.caller, call.query.slice)
 
 
-@SETS.get("/variable-sets/<variable_set>", VariableSetView, Permission.VARIABLE_SET_EDIT, "One variable set")
-def show_set(_: Call, variable_set: str) -> VariableSetView:
-    return queries.one_set(variable_set)
+@SETS.get("/variable-sets/<variable_set>", VariableSetView, Permission.VARIABLE_VIEW, "One variable set")
+def show_set(call: Call, variable_set: str) -> VariableSetView:
+    return queries.one_set(call.caller, variable_set)
 
 
 @SETS.get(
     "/variable-sets/<variable_set>/variables",
     Page[VariableView],
-    Permission.VARIABLE_SET_EDIT,
+    Permission.VARIABLE_VIEW,
     "The values of a variable set",
     query=ListQuery,
 )
 def list_shared(call: Call, variable_set: str) -> Page[VariableView]:
-    return queries.of_set(variable_set, call.query.slice)
+    return queries.of_set(call.caller, variable_set, call.query.slice)
 
 
 @SETS.get(
     "/variable-sets/<variable_set>/variables/<variable>",
     VariableView,
-    Permission.VARIABLE_SET_EDIT,
+    Permission.VARIABLE_VIEW,
     "One value of a variable set",
 )
-def show_shared(_: Call, variable_set: str, variable: str) -> VariableView:
-    return queries.one_of_set(variable_set, variable)
+def show_shared(call: Call, variable_set: str, variable: str) -> VariableView:
+    return queries.one_of_set(call.caller, variable_set, variable)
 
 
 SETS.change("POST", "/variable-sets", "variable-set.create")
