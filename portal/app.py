@@ -1,16 +1,17 @@
 """The portal: the API and the pages of people as one application; every page says what permission it needs."""
 
 import logging
+from http import HTTPStatus
 from pathlib import Path
 
 from flask import Flask, Response, current_app, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from hub.api.app import mount
 from hub.api.declared import declared_of, public, refuse_undeclared
 from hub.api.guard import API_PREFIXES
-from hub.errors import HubError, NotAllowed, NotFound, NotSignedIn, StepUpNeeded
+from hub.errors import HubError, NotAllowed, NotSignedIn, StepUpNeeded, TooMany
 from hub.storage.database import connection
 from portal import filters, forms, login
 from portal.navigation import entries
@@ -70,30 +71,41 @@ def _let_in() -> ResponseReturnValue | None:
 
 def _frame() -> dict[str, object]:
     caller = g.get("caller")
-    return {"caller": caller, "navigation": entries(caller) if caller else (), "notices": forms.notices()}
+    return {
+        "caller": caller,
+        "navigation": entries(caller) if caller else (),
+        "notices": forms.notices(),
+        "back": forms.came_from() if caller else "",
+    }
 
 
 def _page_error(error: Exception) -> ResponseReturnValue:
     if isinstance(error, NotSignedIn):
-        return redirect(
-            url_for("login.show", next=login.safe_next(request.full_path if request.method == "GET" else "/"))
-        )
+        return redirect(url_for("login.show", next=forms.came_from()), 303)
     if isinstance(error, StepUpNeeded):
-        return redirect(url_for("login.prove", next=login.safe_next(forms.came_from())))
+        return redirect(url_for("login.prove_again", next=forms.came_from()), 303)
     if isinstance(error, HubError):
-        return _words(error.status, error.detail)
+        return _words(error.status, filters.sentence(error.detail), error)
     if isinstance(error, HTTPException):
-        code = error.code or 500
-        return _words(code, "There is no such page." if code == NotFound.status else error.description or "", error)
+        return _words(error.code or 500, _WORDS.get(error.code or 500, "This cannot be answered."), error)
     reference = g.get("request_id", "")
     logger.error("page failed", exc_info=error, extra={"ref": reference, "path": request.path})
-    return _words(500, f"Something went wrong on our side. The log has it under {reference}.")
+    return _words(500, f"Something went wrong on our side. The hub's log has it under {reference}.")
 
 
-def _words(status: int, words: str, error: HTTPException | None = None) -> ResponseReturnValue:
-    page = render_template("words.html", status=status, words=words)
+_WORDS = {
+    400: "The request is not one that a browser of yours would make.",
+    404: "There is no such page.",
+    405: "This page does not take that kind of request.",
+    413: "That is larger than this form takes.",
+}
+
+
+def _words(status: int, words: str, error: Exception | None = None) -> ResponseReturnValue:
+    page = render_template("words.html", status=status, title=HTTPStatus(status).phrase, words=words)
     response = Response(page, status, content_type="text/html; charset=utf-8")
-    for name, value in error.get_headers() if error is not None else ():
-        if name in {"Allow", "Retry-After"}:
-            response.headers[name] = value
+    if isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(error.valid_methods or ())
     return response

@@ -5,9 +5,11 @@ from typing import Any
 from flask import g
 
 from hub.access.caller import Caller
-from hub.errors import HubError, StepUpNeeded
+from hub.errors import Conflict, HubError, StepUpNeeded
+from hub.operations.asking import Answer
 from hub.operations.catalogue import CATALOGUE
 from hub.storage.database import connection
+from portal import forms
 from portal.parts import portal_parts
 
 
@@ -29,14 +31,26 @@ def change(operation: str, wanted: dict[str, Any], *, by: Caller | None = None) 
         StillAsked: The engine is busy or away; it will do it.
         StepUpNeeded: The password has to be given once more first.
     """
-    api = portal_parts().api
-    with connection():
-        answer = api.asking.ask(CATALOGUE[operation], wanted, by or g.caller, wait_s=api.limits.answer_wait_s)
+    answer = _asked(operation, wanted, by or g.caller, forms.once())
     if answer.status >= 400:
         _refuse(answer.status, answer.body)
     if answer.status == 202 and not answer.body:
         raise StillAsked("the engine is away; your request is kept and done as soon as it is back")
     return answer.body
+
+
+def _asked(operation: str, wanted: dict[str, Any], caller: Caller, key: str) -> Answer:
+    api = portal_parts().api
+    try:
+        with connection():
+            return api.asking.ask(
+                CATALOGUE[operation], wanted, caller, idempotency_key=key, wait_s=api.limits.answer_wait_s
+            )
+    except Conflict as error:
+        # The same form with other words in it: it was filled in again on purpose, so it is another request.
+        if not key or error.code != "IDEMPOTENCY_KEY_REUSED":
+            raise
+        return _asked(operation, wanted, caller, "")
 
 
 def _refuse(status: int, body: dict[str, Any]) -> None:

@@ -4,11 +4,22 @@ from datetime import UTC, datetime
 
 from flask import Flask
 
+from hub.queries.tasks import StepTarget
+
+_LOGS = {"gap": "lines are missing from its log", "truncated": "its log was cut: too long"}
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def install(app: Flask) -> None:
-    app.jinja_env.filters |= {"ago": ago, "exact": exact, "size": size, "lasted": lasted}
+    app.jinja_env.filters |= {
+        "ago": ago,
+        "exact": exact,
+        "is_past": is_past,
+        "lasted": lasted,
+        "outcome": outcome,
+        "sentence": sentence,
+        "size": size,
+    }
     app.jinja_env.autoescape = True  # For every suffix, not for .html alone.
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
@@ -32,6 +43,27 @@ def lasted(start: str | None, end: str | None) -> str:
     last = _parsed(end) if end else datetime.now(UTC)
     seconds = (last - _parsed(start)).total_seconds()
     return f"{seconds:.1f} s" if seconds < 60 else _span(round(seconds))
+
+
+def is_past(moment: str) -> bool:
+    return _parsed(moment) <= datetime.now(UTC)
+
+
+def outcome(target: StepTarget) -> str:
+    """How a step went on one target: time, exit code, its message, and whether lines are missing."""
+    words = (
+        lasted(target.started_at, target.ended_at),
+        f"exit {target.exit_code}" if target.exit_code else "",
+        target.message,
+        _LOGS.get(target.log, ""),
+    )
+    return " · ".join(word for word in words if word)
+
+
+def sentence(words: str) -> str:
+    """A detail as a sentence of its own."""
+    words = words.strip()
+    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith(('.', '!', '?')) else '.'}" if words else ""
 
 
 def size(count: int) -> str:

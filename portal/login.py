@@ -1,11 +1,9 @@
 """Signing in and out: flask-login over a session that is a row; the cookie is a random number and nothing else."""
 
-import re
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
-from flask import Blueprint, Flask, Request, Response, redirect, render_template, request, url_for
+from flask import Blueprint, Flask, Request, Response, g, redirect, render_template, request, url_for
 from flask.sessions import SessionInterface, SessionMixin
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user
@@ -17,7 +15,8 @@ from hub.access.session_caller import caller_of_session
 from hub.access.signing_in import Visitor, prove, sign_in
 from hub.api.callers import SESSION_COOKIE
 from hub.api.declared import own, public
-from hub.errors import HubError, NotSignedIn, TooMany
+from hub.errors import HubError, Invalid, NotSignedIn, StepUpNeeded, TooMany
+from hub.queries.dashboard import nobody_yet
 from hub.storage.database import connection, write_tx
 from portal import forms
 from portal.parts import portal_parts
@@ -25,7 +24,6 @@ from portal.parts import portal_parts
 pages = Blueprint("login", __name__)
 
 _COOKIE_AGE_S = sessions.LIFETIME_MS // 1000
-_CONTROLS = re.compile(r"[\x00-\x20\x7f\\]")
 
 
 class NoSession(SessionInterface):
@@ -60,13 +58,14 @@ def install(app: Flask) -> None:
 
 
 def session_caller(asked: Request) -> Caller | None:
-    """The caller behind the session cookie; for the API, which has its own guard, with the same CSRF rules."""
-    token = asked.cookies.get(SESSION_COOKIE)
-    if token is None:
-        return None
-    with connection():
-        caller = caller_of_session(token, _now_ms(), portal_parts().api.seals)
-    forms.check(asked, token)
+    """The caller behind the session cookie, for the API: it takes the token of a changing request from a header.
+
+    Raises:
+        NotSignedIn: the session is over. NotAllowed: another site made the request.
+    """
+    caller = _caller(asked)
+    if caller is not None:
+        forms.check_header(asked, asked.cookies[SESSION_COOKIE])
     return caller
 
 
@@ -80,17 +79,21 @@ def present_token() -> str:
     return request.cookies.get(SESSION_COOKIE, "")
 
 
-def safe_next(wanted: str) -> str:
-    """Where to go after signing in: a path of ours, or the start."""
-    if not wanted.startswith("/") or wanted.startswith(("//", "/\\")) or _CONTROLS.search(wanted):
-        return "/"
-    parts = urlsplit(wanted)
-    return "/" if parts.scheme or parts.netloc else wanted.removesuffix("?")
+def has_proved() -> bool:
+    """Whether the password was given lately enough for what hands out trust or rights."""
+    try:
+        g.caller.require_step_up(_now_ms())
+    except StepUpNeeded:
+        return False
+    return True
 
 
 @pages.get("/login")
 @public(reason="the door")
 def show() -> ResponseReturnValue:
+    with connection():
+        if nobody_yet():
+            return redirect(url_for("setup.show"))
     return _door()
 
 
@@ -104,16 +107,19 @@ def enter() -> ResponseReturnValue:
             signed_in = sign_in(
                 parts.api.passwords, parts.api.seals, name, request.form.get("password", ""), visitor(), _now_ms()
             )
-    except (NotSignedIn, TooMany) as error:
+            _end_present_session()
+    except (NotSignedIn, TooMany, Invalid) as error:
         return _door(error, name)
-    return with_session(redirect(safe_next(request.form.get("next", "/")), 303), signed_in.token.reveal())
+    wanted = forms.safe_next(request.form.get("next", "/"))
+    target = url_for("account.new_password") if signed_in.user.must_change else wanted
+    return with_session(redirect(target, 303), signed_in.token.reveal())
 
 
 @pages.post("/logout")
 @own
 def leave() -> ResponseReturnValue:
-    with connection(), write_tx():
-        sessions.end_session(sessions.session_id(present_token()))
+    with connection():
+        _end_present_session()
     response = redirect(url_for("login.show"), 303)
     response.delete_cookie(SESSION_COOKIE, path="/", secure=True, httponly=True, samesite="Lax")
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
@@ -146,7 +152,7 @@ def proved() -> ResponseReturnValue:
                 fresh = sessions.replace_session(present_token(), _now_ms(), proved=True)
     except (NotSignedIn, TooMany) as error:
         return _prove_page(error)
-    return with_session(redirect(safe_next(request.form.get("next", "/")), 303), fresh.reveal())
+    return with_session(redirect(forms.safe_next(request.form.get("next", "/")), 303), fresh.reveal())
 
 
 def with_session(response: BaseResponse, token: str) -> BaseResponse:
@@ -168,22 +174,44 @@ def visitor() -> Visitor:
 
 def _load(asked: Request) -> SignedIn | None:
     try:
-        caller = session_caller(asked)
+        caller = _caller(asked)
     except NotSignedIn:
         return None
     return SignedIn(caller) if caller is not None else None
 
 
+def _caller(asked: Request) -> Caller | None:
+    token = asked.cookies.get(SESSION_COOKIE)
+    if token is None:
+        return None
+    with connection():
+        return caller_of_session(token, _now_ms(), portal_parts().api.seals)
+
+
+def _end_present_session() -> None:
+    """A session that was there before is not taken over: whoever planted it has nothing of it."""
+    if present_token():
+        with write_tx():
+            sessions.end_session(sessions.session_id(present_token()))
+
+
 def _door(error: HubError | None = None, name: str = "") -> ResponseReturnValue:
-    status = error.status if error is not None else 200
-    wanted = safe_next(request.values.get("next", "/"))
+    wanted = forms.safe_next(request.values.get("next", "/"))
     page = render_template("login.html", error=error, name=name, next=wanted)
-    return forms.with_door_token(Response(page, status, content_type="text/html; charset=utf-8"))
+    return forms.with_door_token(_answer(page, error))
 
 
 def _prove_page(error: HubError | None = None) -> ResponseReturnValue:
-    page = render_template("prove.html", error=error, next=safe_next(request.values.get("next", "/")))
-    return Response(page, error.status if error else 200, content_type="text/html; charset=utf-8")
+    wanted = forms.safe_next(request.values.get("next", "/"))
+    page = render_template("prove.html", error=error, next=wanted, name=g.caller.name)
+    return _answer(page, error)
+
+
+def _answer(page: str, error: HubError | None) -> Response:
+    response = Response(page, error.status if error else 200, content_type="text/html; charset=utf-8")
+    if isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    return response
 
 
 def _now_ms() -> int:

@@ -16,6 +16,9 @@ _FAMILIES = (
     ("audit", "Audit", "audit.index", Permission.EVENT_VIEW),
 )
 
+# A release is looked at inside its project.
+_WITHIN = {"releases": "projects"}
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -25,7 +28,7 @@ class Entry:
 
 
 def entries(caller: Caller) -> tuple[Entry, ...]:
-    here = (request.blueprint or "").split(".")[0]
+    here = _WITHIN.get(request.blueprint or "", request.blueprint)
     return tuple(
         Entry(title, url_for(endpoint), family == here)
         for family, title, endpoint, needed in _FAMILIES

@@ -7,14 +7,33 @@ from peewee import JOIN, fn
 from hub.access.caller import Caller
 from hub.operations.body import Reply
 from hub.permissions import Permission
+from hub.queries import tasks
 from hub.queries.listing import at_text, time_text
-from hub.storage.models import Deployment, Environment, JoinToken, Package, Project, Release, Spoke, Target, Task
+from hub.states import Health, TaskState
+from hub.storage.models import (
+    Deployment,
+    Environment,
+    JoinToken,
+    Package,
+    Project,
+    Release,
+    Spoke,
+    Target,
+    Task,
+    User,
+    now_ms,
+)
+
+_DAY_MS = 24 * 3600 * 1000
 
 
 class Cell(Reply):
-    """The newest deployment; `running_version` is the release that last succeeded there, if that is another one."""
+    """The newest deployment; `running_version` is the release that last succeeded there, if that is another one.
 
-    task: str
+    `task`: null where the caller may not look at tasks of that environment.
+    """
+
+    task: str | None
     version: str
     state: str
     waiting_for: str
@@ -45,10 +64,22 @@ class FirstSteps(Reply):
     join_codes: bool
 
 
+class Counts(Reply):
+    """Tasks that the caller may see, and targets that take part: what somebody may have to look at."""
+
+    queued: int
+    running: int
+    waiting: int
+    failed_today: int
+    targets: int
+    targets_in_trouble: int
+
+
 class Matrix(Reply):
     environments: list[str]
     rows: list[Row]
     first_steps: FirstSteps
+    counts: Counts
 
 
 def matrix(caller: Caller) -> Matrix:
@@ -64,11 +95,21 @@ def matrix(caller: Caller) -> Matrix:
             project=project.name,
             slug=project.slug,
             group=project.group,
-            cells=[_cell(newest, good, project.id, environment.id) for environment in environments],
+            cells=[_cell(caller, newest, good, (project.id, environment.id)) for environment in environments],
         )
         for project in query
     ]
-    return Matrix(environments=[row.name for row in environments], rows=rows, first_steps=_first_steps(bool(rows)))
+    return Matrix(
+        environments=[row.name for row in environments],
+        rows=rows,
+        first_steps=_first_steps(bool(rows)),
+        counts=_counts(caller),
+    )
+
+
+def nobody_yet() -> bool:
+    """Whether the first administrator is still to come."""
+    return not User.select().exists()
 
 
 Place = tuple[str, str]
@@ -118,13 +159,13 @@ def _newest_good_versions() -> dict[Place, str]:
     return {(row.project, row.environment): row.frozen.version for row in query}
 
 
-def _cell(newest: dict[Place, Any], good: dict[Place, str], project: str, environment: str) -> Cell | None:
-    row = newest.get((project, environment))
+def _cell(caller: Caller, newest: dict[Place, Any], good: dict[Place, str], place: Place) -> Cell | None:
+    row = newest.get(place)
     if row is None:
         return None
-    version, runs = row.frozen.version, good.get((project, environment))
+    version, runs = row.frozen.version, good.get(place)
     return Cell(
-        task=row.work.id,
+        task=row.work.id if caller.may(Permission.TASK_VIEW, *place) else None,
         version=version,
         state=str(row.work.state),
         waiting_for=row.work.waiting_for,
@@ -144,4 +185,24 @@ def _first_steps(projects: bool) -> FirstSteps:
         releases=Release.select().exists(),
         deployments=Deployment.select().exists(),
         join_codes=JoinToken.select().exists(),
+    )
+
+
+def _counts(caller: Caller) -> Counts:
+    states: Any = Task.select(Task.state, fn.COUNT(Task.id)).where(tasks.visible(caller)).group_by(Task.state).tuples()
+    under_way: dict[TaskState, int] = dict(states)
+    failed = Task.select().where(
+        tasks.visible(caller),
+        Task.state << [TaskState.FAILED, TaskState.UNKNOWN],
+        Task.ended_at >= now_ms() - _DAY_MS,
+    )
+    taking_part = Target.select().where(Target.disabled_at.is_null())
+    trouble = taking_part.where(Target.health << [Health.UNHEALTHY, Health.UNAVAILABLE])
+    return Counts(
+        queued=under_way.get(TaskState.QUEUED, 0),
+        running=under_way.get(TaskState.RUNNING, 0) + under_way.get(TaskState.CANCELLING, 0),
+        waiting=under_way.get(TaskState.WAITING, 0),
+        failed_today=failed.count(),
+        targets=taking_part.count(),
+        targets_in_trouble=trouble.count(),
     )

@@ -1,4 +1,4 @@
-"""The audit log: who did what, when, to what, with which outcome; and whether the chain holds."""
+"""The audit log: who did what, when, to what, with which outcome."""
 
 from flask import Blueprint, g, render_template, request
 from flask.typing import ResponseReturnValue
@@ -15,6 +15,7 @@ pages = Blueprint("audit", __name__, url_prefix="/audit")
 @pages.get("")
 @permission(Permission.EVENT_VIEW)
 def index() -> ResponseReturnValue:
+    action = request.args.get("action", "").strip()
     with connection():
-        page = events.events(g.caller, Slice(limit=100, after=request.args.get("after", "")))
-        return render_template("audit.html", page=page)
+        page = events.events(g.caller, Slice(limit=100, after=request.args.get("after", "")), action=action)
+        return render_template("audit.html", page=page, action=action)

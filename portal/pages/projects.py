@@ -36,7 +36,7 @@ def show(project: str) -> ResponseReturnValue:
             steps=projects.process(g.caller, found.id).steps,
             releases=listed,
             progress={row.id: releases.progression(g.caller, row.id) for row in listed.items},
-            here=next((row for row in matrix(g.caller).rows if row.slug == found.slug), None),
+            matrix_row=next((row for row in matrix(g.caller).rows if row.slug == found.slug), None),
             environments=[row.name for row in environments.environments(Slice(limit=1000)).items],
             variables=variables.of_project(g.caller, found.id, Slice(limit=1000)).items if readable else [],
         )

@@ -1,6 +1,8 @@
 """One release: what is in it, where it is, where it may go; and the page before a deployment, which shows its plan."""
 
-from flask import Blueprint, g, redirect, render_template, request, url_for
+from typing import Any
+
+from flask import Blueprint, g, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from hub.api.declared import permission
@@ -11,6 +13,7 @@ from hub.queries import releases
 from hub.storage.database import connection
 from portal.asking import Refused, StillAsked, change
 from portal.forms import said
+from portal.pages.tasks import to_task
 from portal.parts import portal_parts
 
 pages = Blueprint("releases", __name__, url_prefix="/projects/<project>/releases")
@@ -37,7 +40,13 @@ def plan(project: str, version: str, environment: str) -> ResponseReturnValue:
         except HubError as error:
             refusal = error.detail
         return render_template(
-            "deploy.html", project=project, release=found, environment=environment, plan=preview, refusal=refusal
+            "deploy.html",
+            project=project,
+            release=found,
+            environment=environment,
+            plan=preview,
+            names=_target_names(preview),
+            refusal=refusal,
         )
 
 
@@ -49,13 +58,19 @@ def deploy(project: str, version: str, environment: str) -> ResponseReturnValue:
     except (Refused, StillAsked) as error:
         back = url_for("releases.show", project=project, version=version)
         return said(back, error.detail, "wait" if isinstance(error, StillAsked) else "bad")
-    return redirect(url_for("tasks.show", task=made["task"]), 303)
+    return to_task(made)
+
+
+def _target_names(plan: dict[str, Any] | None) -> list[str]:
+    return sorted({target["name"] for step in plan["steps"] for target in step["targets"]}) if plan else []
 
 
 def _wanted(project: str, version: str, environment: str) -> dict[str, object]:
     wanted: dict[str, object] = {"project": project, "release": version, "environment": environment}
-    if request.form.getlist("skip"):
+    if request.method == "POST":
         wanted["skip_steps"] = request.form.getlist("skip")
-    if request.form.getlist("only"):
-        wanted["only_targets"] = request.form.getlist("only")
+        # The boxes start ticked: what was unticked is left out, and all of them together are no choice.
+        chosen, offered = request.form.getlist("only"), request.form.getlist("offered")
+        if set(chosen) != set(offered):
+            wanted["only_targets"] = chosen
     return wanted

@@ -1,17 +1,22 @@
 """Targets and the spokes that serve them: health with its reason, whole thumbprints, approval, join codes."""
 
-from flask import Blueprint, g, render_template, request, url_for
+from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from hub.api.declared import permission
+from hub.errors import StepUpNeeded
 from hub.permissions import Permission
 from hub.queries import environments, infrastructure
 from hub.queries.listing import Slice
 from hub.storage.database import connection
 from portal.asking import Refused, StillAsked, change
 from portal.forms import said
+from portal.login import has_proved
+from portal.pages.tasks import to_task
 
 pages = Blueprint("targets", __name__, url_prefix="/targets")
+
+_CODES_SHOWN = 20
 
 
 @pages.get("")
@@ -49,6 +54,25 @@ def disable(target: str) -> ResponseReturnValue:
     return _ask("target.disable", wanted, target, "The target is left out until it is enabled.")
 
 
+@pages.post("/<target>/check")
+@permission(Permission.TARGET_CHECK)
+def check(target: str) -> ResponseReturnValue:
+    try:
+        return to_task(change("target.check", {"target": target}))
+    except (Refused, StillAsked) as error:
+        return _refused(url_for("targets.show", target=target), error)
+
+
+@pages.post("/<target>/delete")
+@permission(Permission.TARGET_EDIT)
+def delete(target: str) -> ResponseReturnValue:
+    try:
+        change("target.delete", {"target": target})
+    except (Refused, StillAsked) as error:
+        return _refused(url_for("targets.show", target=target), error)
+    return said(url_for("targets.index"), "The target is removed.")
+
+
 @pages.post("/spokes/<spoke>/approve")
 @permission(Permission.SPOKE_APPROVE)
 def approve(spoke: str) -> ResponseReturnValue:
@@ -65,9 +89,10 @@ def revoke(spoke: str) -> ResponseReturnValue:
 @pages.get("/new")
 @permission(Permission.JOIN_CODE_EDIT)
 def new() -> ResponseReturnValue:
-    with connection():
-        names = [row.name for row in environments.environments(Slice(limit=1000)).items]
-        return render_template("join_code.html", environments=names, made=None)
+    # Asked before the form is filled in, so that nothing typed is lost on the way.
+    if not has_proved():
+        raise StepUpNeeded("a join code hands out trust")
+    return _new_page()
 
 
 @pages.post("/new")
@@ -83,11 +108,39 @@ def make_code() -> ResponseReturnValue:
     }
     try:
         made = change("join-code.create", wanted)
+    except StepUpNeeded:
+        back = url_for(
+            "targets.new",
+            roles=form.get("roles", ""),
+            environment=form.getlist("environment"),
+            name_pattern=form.get("name_pattern", ""),
+            auto=form.get("auto"),
+        )
+        return redirect(url_for("login.prove_again", next=back), 303)
     except (Refused, StillAsked) as error:
-        return said(url_for("targets.new"), error.detail, "bad")
+        return _refused(url_for("targets.new"), error)
+    return _new_page(made)
+
+
+@pages.post("/join-codes/<code>/revoke")
+@permission(Permission.JOIN_CODE_EDIT)
+def revoke_code(code: str) -> ResponseReturnValue:
+    try:
+        change("join-code.revoke", {"join_code": code})
+    except (Refused, StillAsked) as error:
+        return _refused(url_for("targets.new"), error)
+    return said(url_for("targets.new"), "The join code opens nothing any more.")
+
+
+def _new_page(made: dict[str, object] | None = None) -> ResponseReturnValue:
     with connection():
-        names = [row.name for row in environments.environments(Slice(limit=1000)).items]
-        return render_template("join_code.html", environments=names, made=made)
+        return render_template(
+            "join_code.html",
+            environments=[row.name for row in environments.environments(Slice(limit=1000)).items],
+            codes=infrastructure.join_codes(Slice(limit=_CODES_SHOWN)).items,
+            made=made,
+            filled=request.args,
+        )
 
 
 def _ask(operation: str, wanted: dict[str, str], target: str | None, words: str) -> ResponseReturnValue:
@@ -95,5 +148,9 @@ def _ask(operation: str, wanted: dict[str, str], target: str | None, words: str)
     try:
         change(operation, wanted)
     except (Refused, StillAsked) as error:
-        return said(back, error.detail, "wait" if isinstance(error, StillAsked) else "bad")
+        return _refused(back, error)
     return said(back, words)
+
+
+def _refused(back: str, error: Refused | StillAsked) -> ResponseReturnValue:
+    return said(back, error.detail, "wait" if isinstance(error, StillAsked) else "bad")

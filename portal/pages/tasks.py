@@ -1,15 +1,16 @@
-"""Tasks: the list, and one task with its steps, its live log, and why it waits."""
+"""Tasks: what is under way and what has ended, and one task with its steps, its live log, and why it waits."""
 
 from collections.abc import Iterator
 
-from flask import Blueprint, Response, g, render_template, request, url_for
+from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from hub.access.caller import Caller
 from hub.api.declared import permission
 from hub.permissions import Permission
 from hub.queries import tasks
 from hub.queries.listing import Slice
-from hub.states import TASK_ENDED
+from hub.states import TASK_ENDED, TaskState
 from hub.storage.database import connection
 from portal.asking import Refused, StillAsked, change
 from portal.forms import said
@@ -18,16 +19,23 @@ from portal.parts import portal_parts
 pages = Blueprint("tasks", __name__, url_prefix="/tasks")
 
 _LINES_AT_ONCE = 1000
+_UNDER_WAY = tuple(str(state) for state in TaskState if state not in TASK_ENDED)
+_ENDED = tuple(str(state) for state in TaskState if state in TASK_ENDED)
 
 
 @pages.get("")
 @permission(Permission.TASK_VIEW)
 def index() -> ResponseReturnValue:
+    """Without a filter the queue stands above what has ended."""
     state = request.args.get("state", "")
+    chosen = [state] if state in _UNDER_WAY + _ENDED else []
+    after = request.args.get("after", "")
     with connection():
-        part = Slice(limit=50, after=request.args.get("after", ""))
-        page = tasks.all_tasks(g.caller, part, states=[state] if state else ())
-        return render_template("tasks.html", page=page, state=state)
+        page = tasks.all_tasks(g.caller, Slice(limit=50, after=after), states=chosen or _ENDED)
+        queue = [] if chosen or after else tasks.all_tasks(g.caller, Slice(limit=200), states=_UNDER_WAY).items
+        return render_template(
+            "tasks.html", page=page, queue=queue[::-1], state=chosen[0] if chosen else "", states=_UNDER_WAY + _ENDED
+        )
 
 
 @pages.get("/<task>")
@@ -41,19 +49,17 @@ def show(task: str) -> ResponseReturnValue:
 @pages.get("/<task>/log.txt")
 @permission(Permission.TASK_VIEW)
 def raw(task: str) -> ResponseReturnValue:
-    """The whole log as plain text, page by page, so that a long one takes no memory."""
+    """The whole log as plain text, every byte as it was printed; page by page, so that a long one takes no memory."""
     with connection():
         found = tasks.row_of(g.caller, task)
     headers = {"Content-Disposition": f'attachment; filename="task-{found.id}.txt"'}
-    return Response(
-        _text(task, g.caller, portal_parts().api.vault), headers=headers, content_type="text/plain; charset=utf-8"
-    )
+    return Response(_text(g.caller, found.id), headers=headers, content_type="text/plain; charset=utf-8")
 
 
 @pages.post("/<task>/cancel")
 @permission(Permission.TASK_CANCEL)
 def cancel(task: str) -> ResponseReturnValue:
-    return _ask("task.cancel", task, "Asked to cancel; the end says whether it is confirmed.")
+    return _ask("task.cancel", task, "Asked to cancel. The end says whether every process was seen to end.")
 
 
 @pages.post("/<task>/retry")
@@ -70,10 +76,18 @@ def _ask(operation: str, task: str, words: str) -> ResponseReturnValue:
     return said(url_for("tasks.show", task=answer["task"]), words)
 
 
-def _text(task: str, caller: object, vault: object) -> Iterator[str]:
-    after: int | None = -1
+def to_task(answer: dict[str, str]) -> ResponseReturnValue:
+    """On to the task that an operation has made."""
+    return redirect(url_for("tasks.show", task=answer["task"]), 303)
+
+
+def _text(caller: Caller, task: str) -> Iterator[bytes]:
+    after: int | None = 0
+    vault = portal_parts().api.vault
     while after is not None:
         with connection():
-            page = tasks.log(caller, vault, task, after=after, limit=_LINES_AT_ONCE)  # type: ignore[arg-type]  # As given.
-        yield "".join(f"{line.at} {line.target or '-'} {line.level} {line.text}\n" for line in page.items)
+            page = tasks.log(caller, vault, task, after=after, limit=_LINES_AT_ONCE)
+        lines = (f"{line.at} {line.target or '-'} {line.level} {line.text}\n" for line in page.items)
+        # Half a surrogate pair is no UTF-8; the rest of the line is.
+        yield "".join(lines).encode("utf-8", "replace")
         after = page.next

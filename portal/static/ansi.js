@@ -1,31 +1,45 @@
 // Turns a line of terminal text into spans of a fixed set of classes; everything that is no colour is dropped.
 
 const COLOUR = /\u001b\[([0-9;:]{0,40})m/g;
-// Any other escape sequence: CSI, OSC up to its end, or two characters.
-const OTHER = /\u001b(?:\[[0-?]*[ -/]*[@-~]?|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\-_]?)/g;
-// Controls but tab, and the marks that turn the order of text around.
-const HIDDEN = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+// Any other escape sequence: CSI, OSC and its like up to their end, or two characters.
+const OTHER = /\u001b(?:\[[0-?]*[ -/]*[@-~]?|[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\]?)/g;
+// Controls but tab, and the marks that turn the order of text around or take no room.
+const HIDDEN = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 const FLAGS = {1: "b", 2: "d", 3: "i", 4: "u", 7: "v"};
 const MOST_SPANS = 500;
+const MOST_CHARACTERS = 20_000;
 
 /** Append the line's text to the element, as text nodes and spans. */
 export function appendText(element, line) {
-  const text = lastState(line);
+  const shown = lastState(line);
+  const text = shown.text.slice(0, MOST_CHARACTERS);
+  if (shown.earlier) mark(element, `⟲${shown.earlier} `, "This line was written over; the plain text has all of it.");
   let style = {};
   let from = 0;
   let spans = 0;
   for (const match of text.matchAll(COLOUR)) {
+    if ((spans += 1) > MOST_SPANS) break;
     put(element, text.slice(from, match.index), style);
     from = match.index + match[0].length;
-    style = (spans += 1) > MOST_SPANS ? {} : changed(style, match[1]);
+    style = changed(style, match[1]);
   }
-  put(element, text.slice(from), style);
+  put(element, text.slice(from).replace(COLOUR, ""), style);
+  const cut = shown.text.length - text.length;
+  if (cut) mark(element, ` … ${cut.toLocaleString("en")} more characters`, "The plain text has all of it.");
 }
 
-/** What a terminal would show of a line that was written over with carriage returns. */
+/** What a terminal would show of a line that was written over with carriage returns, and how often it was. */
 function lastState(line) {
   const parts = line.replace(/\r+$/, "").split("\r");
-  return parts[parts.length - 1];
+  return {text: parts[parts.length - 1], earlier: parts.length - 1};
+}
+
+function mark(element, words, title) {
+  const span = document.createElement("span");
+  span.className = "aside";
+  span.textContent = words;
+  span.title = title;
+  element.append(span);
 }
 
 function put(element, raw, style) {
