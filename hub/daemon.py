@@ -1,6 +1,6 @@
 """`manyarm up`: starts every part on this machine in order, watches them, starts again what died, stops all in reverse.
 
-    broker node  →  engine  →  gateway  →  portal
+    broker node  →  engine  →  gateway and portal
 
 The master key is read once, by the caller; each part gets the key of its own class through a pipe (hub/child.py). A
 part that says that it cannot work at all (a wrong key, a setting) ends the whole with its words; one that dies is
@@ -16,7 +16,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -110,18 +110,21 @@ class Daemon:
 
     def _start_all(self) -> None:
         self._remember()
-        if self._node is not None:
-            try:
+        with _telling_broker_faults():
+            if self._node is not None:
                 self._node.start()
-                self._node.wait_ready(READY_WAIT_S)
-            except BrokerError as error:
-                raise PartFailed(str(error)) from error
-        for part in self._parts:
-            if self._stopping.is_set():
-                return
-            part.start()
+            # While the node boots, the parts load their programs; none goes on before it has its key.
+            for part in self._parts:
+                part.start()
             self._remember()
-            part.wait_ready(READY_WAIT_S, self._stopping)
+            if self._node is not None:
+                self._node.wait_ready(READY_WAIT_S)
+        first, rest = self._parts[:1], self._parts[1:]
+        for together in (first, rest):
+            for part in together:
+                part.give_key()
+            for part in together:
+                part.wait_ready(READY_WAIT_S, self._stopping)
 
     def _watch(self) -> None:
         if self._node is not None and not self._node.running and self._node_pause.over():
@@ -151,6 +154,14 @@ class Daemon:
         new = file.with_suffix(".new")
         new.write_text(json.dumps(state, indent=1))
         new.replace(file)
+
+
+@contextlib.contextmanager
+def _telling_broker_faults() -> Iterator[None]:
+    try:
+        yield
+    except BrokerError as error:
+        raise PartFailed(str(error)) from error
 
 
 def state_file(home: Path) -> Path:
@@ -245,11 +256,15 @@ class _Running:
             )
         os.close(key_read)
         os.close(ready_write)
-        os.write(key_write, self._part.key)
         self._leash, self._ready, self._heard = key_write, ready_read, b""
         self.known = mark(self._process.pid)
         self._pause.begin()
         logger.info("part started", extra={"part": self.name, "pid": self._process.pid})
+
+    def give_key(self) -> None:
+        """Let it go on; a part that has died meanwhile shows that to `wait_ready`."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._leash, self._part.key)
 
     def wait_ready(self, timeout_s: float, stopping: threading.Event) -> None:
         """Return when it is ready, or when the daemon is told to stop.
@@ -276,6 +291,7 @@ class _Running:
         logger.warning("part died and is started again", extra={"part": self.name, "status": self._process.returncode})
         self._let_go()
         self.start()
+        self.give_key()
         return True
 
     def stop(self) -> None:
