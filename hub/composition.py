@@ -22,6 +22,7 @@ from hub.api.parts import ApiLimits, ApiParts
 from hub.broker import endpoint
 from hub.broker.accounts import BrokerAccounts, BrokerAccountsParts
 from hub.broker.credentials import hub_password, portal_password
+from hub.broker.node import NodeTls
 from hub.errors import NotFound
 from hub.events.checkpoint import checkpoint_if_due, newest_checkpoint
 from hub.gateway.app import create_gateway
@@ -48,7 +49,7 @@ from hub.packages.step_kinds import StepKinds
 from hub.states import SpokeState
 from hub.storage.database import connection, open_database, write_tx
 from hub.storage.files import FileStore
-from hub.storage.hub_keys import TLS_GATEWAY, box_document, box_keys, signing_key
+from hub.storage.hub_keys import TLS_BROKER, TLS_GATEWAY, box_document, box_keys, signing_key
 from hub.storage.hub_trust import installation, load_seals, trust_chain
 from hub.storage.models import DataKey, Spoke, now_ms
 from hub.storage.seals import RowSeals
@@ -105,7 +106,9 @@ def engine(settings: HubSettings, kek: Kek) -> RunningEngine:
         hub_id = installation().hub_id
     store = chunk_store(settings)
     publish_newest_runner(vault, seals, store)
-    broker = AmqpConnection(endpoint.hub_url(settings, vault), name="engine", declare=hub_topology())
+    with connection():
+        tls = endpoint.tls_context(settings, trust_chain())
+    broker = AmqpConnection(endpoint.hub_url(settings, vault), name="engine", tls=tls, declare=hub_topology())
     accounts = BrokerAccounts(_account_parts(settings, vault, broker))
     built = _EngineRooms(settings, vault, seals, hub_id, store, broker, accounts)
     return RunningEngine(built.engine(), broker)
@@ -280,7 +283,7 @@ class _EngineRooms:
             epoch=chain.document.epoch,
             trust_version=chain.version,
             broker_url=endpoint.public_url(self._settings),
-            broker_spki=next((pin.spki for pin in chain.document.tls_pins if pin.role == "broker"), ""),
+            broker_spki=endpoint.pin(self._settings, chain),
             gateway=self._settings.gateway_public,
         )
 
@@ -324,7 +327,8 @@ def api_parts(settings: HubSettings, kek: Kek) -> ApiParts:
     with connection():
         seals = load_seals(vault)
         signer = signing_key(vault, Role.HUB_PORTAL)
-    broker = AmqpConnection(endpoint.portal_url(settings, vault), name="portal", publish_timeout_s=5.0)
+        tls = endpoint.tls_context(settings, trust_chain())
+    broker = AmqpConnection(endpoint.portal_url(settings, vault), name="portal", tls=tls, publish_timeout_s=5.0)
     store = chunk_store(settings)
     limits = settings.limits
     return ApiParts(
@@ -380,6 +384,16 @@ def wheels(settings: HubSettings) -> Path:
     return settings.home / "wheels"
 
 
+def node_tls(settings: HubSettings, vault: Vault) -> NodeTls | None:
+    """What the private node shows where others than this machine can reach it; needs the engine's vault."""
+    if endpoint.endpoint(settings).scheme != "amqps":
+        return None
+    with connection():
+        seed = signing_key(vault, TLS_BROKER).seed
+    certificate, key = _written(settings.home / "broker" / "tls", make_certificate(seed, "manyarm broker"))
+    return NodeTls(certificate, key)
+
+
 def portal_tls(settings: HubSettings) -> Callable[[], TlsContext] | None:
     """How the portal speaks TLS: not at all (loopback or behind a proxy), self-signed, or with files that are named."""
     if settings.portal_tls == "off":
@@ -392,10 +406,17 @@ def portal_tls(settings: HubSettings) -> Callable[[], TlsContext] | None:
 
 def _own_certificate(folder: Path) -> tuple[bytes, bytes]:
     """Made once and kept, so that a browser that was told to trust it goes on doing so."""
-    names = folder / "certificate.pem", folder / "key.pem"
-    if not all(path.exists() for path in names):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        for path, content in zip(names, make_certificate(os.urandom(32), "manyarm portal"), strict=True):
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(content)
-    return names[0].read_bytes(), names[1].read_bytes()
+    files = folder / "certificate.pem", folder / "key.pem"
+    if not all(path.exists() for path in files):
+        _written(folder, make_certificate(os.urandom(32), "manyarm portal"))
+    return files[0].read_bytes(), files[1].read_bytes()
+
+
+def _written(folder: Path, contents: tuple[bytes, bytes]) -> tuple[Path, Path]:
+    """Certificate and key as private files of the folder."""
+    files = folder / "certificate.pem", folder / "key.pem"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path, content in zip(files, contents, strict=True):
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+    return files

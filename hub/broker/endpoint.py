@@ -7,7 +7,9 @@ from config.settings import HubSettings, parse_address
 from hub.broker.admin import BrokerAdmin
 from hub.broker.credentials import admin_password, hub_password, portal_password
 from hub.storage.vault import Vault
+from wire.tls import TlsContext, client_context, public_client_context
 from wire.topology import ADMIN_USER, HUB_USER, PORTAL_USER, VHOST
+from wire.trust import TrustChain
 
 ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104  Compared, not bound.
 
@@ -58,6 +60,21 @@ def public_url(settings: HubSettings) -> str:
     """What spokes are told; their user and password come beside it."""
     found = endpoint(settings)
     return f"{found.scheme}://{settings.broker_public or found.address}"
+
+
+def pin(settings: HubSettings, chain: TrustChain) -> str:
+    """The key that the broker must show: our own node's, where it speaks TLS; "" where no pin of ours counts."""
+    if settings.broker_url or endpoint(settings).scheme != "amqps":
+        return ""
+    return next((pinned.spki for pinned in chain.document.tls_pins if pinned.role == "broker"), "")
+
+
+def tls_context(settings: HubSettings, chain: TrustChain) -> TlsContext | None:
+    """How the hub's own processes check the broker; None on plain TCP, which is for loopback alone."""
+    if endpoint(settings).scheme != "amqps":
+        return None
+    pinned = pin(settings, chain)
+    return client_context([pinned]) if pinned else public_client_context()
 
 
 def administrator(settings: HubSettings, vault: Vault) -> BrokerAdmin:

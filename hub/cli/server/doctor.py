@@ -160,6 +160,7 @@ def _broker(settings: HubSettings) -> Iterator[Finding]:
     from hub.broker import endpoint
     from hub.broker.probe import denials
     from hub.cli.server.local_engine import local_engine
+    from hub.storage.hub_trust import trust_chain
 
     if not settings.broker_url and running_state(settings.home) is None:
         return
@@ -171,7 +172,7 @@ def _broker(settings: HubSettings) -> Iterator[Finding]:
             yield Finding("broker", Verdict.WRONG, f"alarm: {', '.join(alarms)}", cure)
         else:
             yield Finding("broker", Verdict.OK, "answers, no alarm")
-        allowed = denials(admin, endpoint.endpoint(settings).url)
+        allowed = denials(admin, endpoint.endpoint(settings).url, tls=endpoint.tls_context(settings, trust_chain()))
         if allowed:
             yield Finding(
                 "broker fence", Verdict.WRONG, f"a spoke may: {'; '.join(allowed)}", "set its permissions anew"

@@ -1,12 +1,12 @@
 """`manyarm up`: everything on this machine, supervised: private broker, engine, gateway, portal."""
 
 import os
-import sys
 from collections.abc import Mapping
 
 import click
 
 from config.settings import HubSettings, parse_address
+from hub import child
 from hub.broker.node import PrivateNode
 from hub.cli.ending import CommandFailed
 from hub.cli.server.parts import listening
@@ -52,7 +52,7 @@ def _master_key(settings: HubSettings) -> MasterKey:
 def _daemon(settings: HubSettings, master: MasterKey) -> Daemon:
     node = _private_node(settings, master)
     parts = [
-        Part(name, (sys.executable, "-m", "hub.cli", "--home", str(settings.home), name), master.kek(cls).key)
+        Part(name, (*child.PYTHON, "hub.cli", "--home", str(settings.home), name), master.kek(cls).key)
         for name, cls in _CLASSES.items()
     ]
 
@@ -67,10 +67,11 @@ def _private_node(settings: HubSettings, master: MasterKey) -> PrivateNode | Non
     if settings.broker_url:
         return None
     from hub.broker.credentials import node_credentials
-    from hub.composition import open_vault
+    from hub.composition import node_tls, open_vault
 
     vault = open_vault(settings, master.kek(ProcessClass.ENGINE))
-    return PrivateNode(settings.home, parse_address(settings.broker_bind), credentials=node_credentials(vault))
+    bind, tls = parse_address(settings.broker_bind), node_tls(settings, vault)
+    return PrivateNode(settings.home, bind, credentials=node_credentials(vault), tls=tls)
 
 
 def _addresses(settings: HubSettings) -> tuple[tuple[str, str], ...]:
