@@ -91,6 +91,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         self._threads = threads
         self._tls = tls
         self._on_ready = on_ready
+        self._context: object = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -118,24 +119,24 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             on_ready = self._on_ready
             settings["post_worker_init"] = lambda _worker: on_ready()
         if self._tls is not None:
-            settings |= self._tls_settings(self._tls)
+            settings |= self._tls_settings()
         for name, value in settings.items():
             self.cfg.set(name, value)
 
-    def _tls_settings(self, tls: TlsContextFactory) -> dict[str, Any]:
-        made: list[object] = []
-
+    def _tls_settings(self) -> dict[str, Any]:
         def context(_config: object, _default: object) -> object:
             # gunicorn asks for each connection; one context serves them all.
-            if not made:
-                made.append(tls())
-            return made[0]
+            return self._context
 
         # gunicorn takes a certificate's name for the sign that TLS is wanted, and then reads ours from `ssl_context`.
         return {"certfile": "/dev/null", "ssl_context": context, "do_handshake_on_connect": False}
 
     def load(self) -> Flask:
-        return self._app_factory()
+        # In the worker and before its first connection: two that came at once would each open the database anew.
+        app = self._app_factory()
+        if self._tls is not None:
+            self._context = self._tls()
+        return app
 
     def run(self) -> None:
         Arbiter(self).run()

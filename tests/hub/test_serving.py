@@ -6,11 +6,13 @@ import os
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
 
 from hub.serving import listen, serve
+from wire.tls import make_certificate, server_context, unverified_client_context
 
 
 def _application() -> Flask:
@@ -78,3 +80,36 @@ def _get(port: int, path: str) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("GET", path)
     return connection.getresponse().read().decode()
+
+
+def test_first_connections_that_come_together_meet_one_tls_context(tmp_path):
+    made = tmp_path / "made"
+
+    def tls() -> object:
+        with made.open("a") as notes:
+            notes.write("x")
+        time.sleep(0.1)
+        return server_context(*make_certificate(bytes(range(32)), "test"))
+
+    listener = listen("127.0.0.1", 0)
+    server = multiprocessing.get_context("fork").Process(
+        target=serve, args=(_application,), kwargs={"listener": listener, "threads": 8, "tls": tls}
+    )
+    server.start()
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            versions = list(pool.map(_tls_version, [listener.getsockname()[1]] * 6))
+    finally:
+        os.kill(server.pid, signal.SIGTERM)
+        server.join(20)
+        listener.close()
+    assert versions == ["TLSv1.3"] * 6
+    assert made.read_text() == "x"
+
+
+def _tls_version(port: int) -> str | None:
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+        unverified_client_context().wrap_socket(plain) as sock,
+    ):
+        return sock.version()
