@@ -4,7 +4,6 @@ Each function takes the settings and the key of its class of process, and opens 
 """
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from hub.api.parts import ApiLimits, ApiParts
 from hub.broker import endpoint
 from hub.broker.accounts import BrokerAccounts, BrokerAccountsParts
 from hub.broker.credentials import hub_password, portal_password
-from hub.broker.node import NodeTls
 from hub.errors import NotFound
 from hub.events.checkpoint import checkpoint_if_due, newest_checkpoint
 from hub.gateway.app import create_gateway
@@ -49,7 +47,7 @@ from hub.packages.step_kinds import StepKinds
 from hub.states import SpokeState
 from hub.storage.database import connection, open_database, write_tx
 from hub.storage.files import FileStore
-from hub.storage.hub_keys import TLS_BROKER, TLS_GATEWAY, box_document, box_keys, signing_key
+from hub.storage.hub_keys import TLS_GATEWAY, box_document, box_keys, signing_key
 from hub.storage.hub_trust import installation, load_seals, trust_chain
 from hub.storage.models import DataKey, Spoke, now_ms
 from hub.storage.seals import RowSeals
@@ -382,41 +380,3 @@ def chunk_store(settings: HubSettings) -> ChunkStore:
 def wheels(settings: HubSettings) -> Path:
     """The folder with the wheel that targets install."""
     return settings.home / "wheels"
-
-
-def node_tls(settings: HubSettings, vault: Vault) -> NodeTls | None:
-    """What the private node shows where others than this machine can reach it; needs the engine's vault."""
-    if endpoint.endpoint(settings).scheme != "amqps":
-        return None
-    with connection():
-        seed = signing_key(vault, TLS_BROKER).seed
-    certificate, key = _written(settings.home / "broker" / "tls", make_certificate(seed, "manyarm broker"))
-    return NodeTls(certificate, key)
-
-
-def portal_tls(settings: HubSettings) -> Callable[[], TlsContext] | None:
-    """How the portal speaks TLS: not at all (loopback or behind a proxy), self-signed, or with files that are named."""
-    if settings.portal_tls == "off":
-        return None
-    if settings.portal_tls == "self-signed":
-        return lambda: server_context(*_own_certificate(settings.home / "portal-tls"))
-    certificate, _, key = settings.portal_tls.partition(":")
-    return lambda: server_context(Path(certificate).read_bytes(), Path(key).read_bytes())
-
-
-def _own_certificate(folder: Path) -> tuple[bytes, bytes]:
-    """Made once and kept, so that a browser that was told to trust it goes on doing so."""
-    files = folder / "certificate.pem", folder / "key.pem"
-    if not all(path.exists() for path in files):
-        _written(folder, make_certificate(os.urandom(32), "manyarm portal"))
-    return files[0].read_bytes(), files[1].read_bytes()
-
-
-def _written(folder: Path, contents: tuple[bytes, bytes]) -> tuple[Path, Path]:
-    """Certificate and key as private files of the folder."""
-    files = folder / "certificate.pem", folder / "key.pem"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path, content in zip(files, contents, strict=True):
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
-    return files

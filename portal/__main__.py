@@ -12,6 +12,7 @@ from flask import Flask
 
 from config.settings import HubSettings, parse_address
 from hub import child, composition
+from hub.certificates import portal_tls
 from hub.cli.ending import CommandFailed
 from hub.cli.server.parts import key_for, listening
 from hub.cli.server.starting import begin
@@ -51,7 +52,7 @@ def run(settings: HubSettings) -> None:
         lambda: application(settings, kek),
         listener=listener,
         threads=settings.limits.streams + _SPARE_THREADS,
-        tls=composition.portal_tls(settings),
+        tls=portal_tls(settings),
         on_ready=child.say_ready,
     )
 

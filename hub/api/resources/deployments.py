@@ -8,9 +8,9 @@ from hub.api.query_string import ListQuery, Word
 from hub.api.route import Call, Resource, answer_of, ask
 from hub.operations.body import Reply
 from hub.operations.catalogue import CATALOGUE
-from hub.operations.operation import authorise, validated
-from hub.operations.work import DeploymentBody, only_target_ids, refuse_out_of_order, what_is_deployed
-from hub.orchestrator.submitting import preview
+from hub.operations.operation import validated
+from hub.operations.previewing import deployment_plan
+from hub.operations.work import DeploymentBody
 from hub.permissions import Permission
 from hub.queries import tasks as queries
 from hub.queries.listing import Page
@@ -71,16 +71,5 @@ def deploy(call: Call) -> Response:
     plain = {key: value for key, value in wanted.items() if key != "plan_only"}
     if not request.plan_only:
         return answer_of(ask(call.parts, _DEPLOY, plain), "/deployments")
-    body = validated(DeploymentBody, plain)
-    authorise(_DEPLOY, call.caller, body)
-    _, release, environment = what_is_deployed(body)
-    refuse_out_of_order(release, environment)
-    plan = preview(
-        call.parts,
-        release=release,
-        environment=environment,
-        variables=body.variables,
-        only_targets=only_target_ids(body),
-        skip_steps=body.skip_steps,
-    )
+    plan = deployment_plan(call.parts, call.caller, plain)
     return Response(json.dumps({"plan": plan}), 200, content_type="application/json")

@@ -67,7 +67,8 @@ def _private_node(settings: HubSettings, master: MasterKey) -> PrivateNode | Non
     if settings.broker_url:
         return None
     from hub.broker.credentials import node_credentials
-    from hub.composition import node_tls, open_vault
+    from hub.certificates import node_tls
+    from hub.composition import open_vault
 
     vault = open_vault(settings, master.kek(ProcessClass.ENGINE))
     bind, tls = parse_address(settings.broker_bind), node_tls(settings, vault)
