@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flask import Flask, Response, current_app, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, SecurityError
 
 from hub.api.app import mount
 from hub.api.declared import declared_of, public, refuse_undeclared
@@ -36,6 +36,8 @@ def create_app(parts: PortalParts) -> Flask:
     app.extensions["manyarm"] = parts
     # Flask's own session is never used: ours is a row, and nothing is signed into a cookie.
     app.session_interface = login.NoSession()
+    # First, so that whatever is refused has its number and its headers already.
+    mount(app, parts.api, page_error=_page_error)
     filters.install(app)
     forms.install(app)
     login.install(app)
@@ -45,7 +47,6 @@ def create_app(parts: PortalParts) -> Flask:
         app.register_blueprint(pages)
     app.view_functions["static"] = public(reason="the portal's own style and scripts")(app.view_functions["static"])
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = _STATIC_AGE_S
-    mount(app, parts.api, page_error=_page_error)
     refuse_undeclared(app)
     return app
 
@@ -86,6 +87,9 @@ def _page_error(error: Exception) -> ResponseReturnValue:
         return redirect(url_for("login.prove_again", next=forms.came_from()), 303)
     if isinstance(error, HubError):
         return _words(error.status, filters.sentence(error.detail), error)
+    if isinstance(error, SecurityError):
+        # Under a name that is not ours no address can be built, so no page either.
+        return Response("This hub does not answer to that name.\n", 400, content_type="text/plain; charset=utf-8")
     if isinstance(error, HTTPException):
         return _words(error.code or 500, _WORDS.get(error.code or 500, "This cannot be answered."), error)
     reference = g.get("request_id", "")

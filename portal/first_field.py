@@ -11,7 +11,7 @@ from werkzeug.http import parse_options_header
 
 _HEAD_BYTES = 2_048
 _FIRST = re.compile(
-    rb"\A--(?P<boundary>[^\r\n]{1,200})\r\n"
+    rb"\A(?:\r\n)?--(?P<boundary>[^\r\n]{1,200})\r\n"
     rb'Content-Disposition: form-data; name="(?P<name>[a-z_]{1,40})"\r\n\r\n'
     rb"(?P<value>[!-~]{0,200})\r\n--(?P=boundary)",
     re.IGNORECASE,

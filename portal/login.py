@@ -23,7 +23,7 @@ from portal.parts import portal_parts
 
 pages = Blueprint("login", __name__)
 
-_COOKIE_AGE_S = sessions.LIFETIME_MS // 1000
+COOKIE_AGE_S = sessions.LIFETIME_MS // 1000
 
 
 class NoSession(SessionInterface):
@@ -158,7 +158,7 @@ def proved() -> ResponseReturnValue:
 def with_session(response: BaseResponse, token: str) -> BaseResponse:
     """The response with the session's cookie."""
     response.set_cookie(
-        SESSION_COOKIE, token, max_age=_COOKIE_AGE_S, path="/", secure=True, httponly=True, samesite="Lax"
+        SESSION_COOKIE, token, max_age=COOKIE_AGE_S, path="/", secure=True, httponly=True, samesite="Lax"
     )
     return response
 

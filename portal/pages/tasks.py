@@ -12,6 +12,7 @@ from hub.queries import tasks
 from hub.queries.listing import Slice
 from hub.states import TASK_ENDED, TaskState
 from hub.storage.database import connection
+from hub.storage.vault import Vault
 from portal.asking import Refused, StillAsked, change
 from portal.forms import said
 from portal.parts import portal_parts
@@ -53,7 +54,8 @@ def raw(task: str) -> ResponseReturnValue:
     with connection():
         found = tasks.row_of(g.caller, task)
     headers = {"Content-Disposition": f'attachment; filename="task-{found.id}.txt"'}
-    return Response(_text(g.caller, found.id), headers=headers, content_type="text/plain; charset=utf-8")
+    lines = _text(g.caller, portal_parts().api.vault, found.id)
+    return Response(lines, headers=headers, content_type="text/plain; charset=utf-8")
 
 
 @pages.post("/<task>/cancel")
@@ -81,9 +83,8 @@ def to_task(answer: dict[str, str]) -> ResponseReturnValue:
     return redirect(url_for("tasks.show", task=answer["task"]), 303)
 
 
-def _text(caller: Caller, task: str) -> Iterator[bytes]:
+def _text(caller: Caller, vault: Vault, task: str) -> Iterator[bytes]:
     after: int | None = 0
-    vault = portal_parts().api.vault
     while after is not None:
         with connection():
             page = tasks.log(caller, vault, task, after=after, limit=_LINES_AT_ONCE)
