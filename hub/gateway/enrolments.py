@@ -76,10 +76,11 @@ def _keep(frame: bytes, sha256: str, parts: GatewayParts) -> bool:
 
 
 def _outcome(sha256: str) -> Answer:
+    # In this order: the engine takes a frame out of the inbox in the transaction that makes its enrolment.
+    unopened = GatewayInbox.select().where(GatewayInbox.kind == InboxKind.ENROL, GatewayInbox.sha256 == sha256).exists()
     row = Enrolment.get_or_none(Enrolment.id == sha256)
     if row is None:
-        unopened = GatewayInbox.select().where(GatewayInbox.kind == InboxKind.ENROL, GatewayInbox.sha256 == sha256)
-        return _waiting() if unopened.exists() else _neutral()
+        return _waiting() if unopened else _neutral()
     if row.state == EnrolmentState.ANSWERED and row.answer is not None:
         return Response(row.answer, mimetype="application/octet-stream")
     return _waiting() if row.state == EnrolmentState.WAITING else _neutral()
