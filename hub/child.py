@@ -7,12 +7,15 @@ to find and end what a killed parent has left behind.
 import contextlib
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable
 
 KEY_DESCRIPTOR = "MANYARM_KEK_FD"
 READY_DESCRIPTOR = "MANYARM_READY_FD"
 KEY_BYTES = 32
+# -P: where we stand must not be where modules come from; a home called `hub` would hide the package of that name.
+PYTHON = (sys.executable, "-P", "-m")
 
 
 def inherited_key() -> bytes | None:

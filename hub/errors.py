@@ -60,7 +60,7 @@ class NotFound(HubError):
 
 
 class Conflict(HubError):
-    code, status = "CONFLICT", 409
+    code, status, exit_status = "CONFLICT", 409, 2
 
 
 class Stale(Conflict):

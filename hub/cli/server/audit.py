@@ -6,7 +6,7 @@ import click
 
 from config.settings import HubSettings
 from hub.cli.ending import CommandFailed, Status
-from hub.cli.server.starting import begin, telling
+from hub.cli.server.starting import begin, refuse_uninstalled, telling
 from hub.events.audit import VerifyResult
 from wire.keys import VerifyKey
 
@@ -38,6 +38,7 @@ def export(ctx: click.Context, file: Path) -> None:
     from hub.storage.hub_trust import installation
 
     settings = begin(ctx.obj["home"], "audit")
+    refuse_uninstalled(settings)
     open_database(settings.database)
     with connection(), file.open("x", encoding="utf-8") as out:
         count = write(out, installation().hub_id, _audit_keys())
@@ -50,6 +51,7 @@ def verified(settings: HubSettings) -> VerifyResult:
     from hub.storage.database import connection, open_database
     from hub.storage.hub_trust import installation
 
+    refuse_uninstalled(settings)
     open_database(settings.database)
     with connection():
         return verify_database(installation().hub_id, _audit_keys())

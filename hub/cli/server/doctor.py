@@ -50,14 +50,25 @@ Look = Callable[[HubSettings], Iterator[Finding]]
 def doctor(ctx: click.Context) -> None:
     """Check Python, disk, keys, database, audit chain, broker, spokes and ports."""
     settings = settings_of(ctx.obj["home"])
+    wrong = _looked(_AT_THE_MACHINE, settings)
+    if _looked((_master_key,), settings):
+        # Without its key the data is as good as away: one cause, one finding.
+        wrong = True
+    else:
+        wrong |= _looked(_AT_THE_DATA, settings)
+    sys.exit(1 if wrong else 0)
+
+
+def _looked(looks: tuple[Look, ...], settings: HubSettings) -> bool:
+    """Print what the looks find; whether anything is wrong."""
     wrong = False
-    for look in _LOOKS:
+    for look in looks:
         for finding in _findings(look, settings):
             wrong |= finding.verdict is Verdict.WRONG
             click.echo(f"{finding.verdict:<6} {finding.what}: {finding.words}")
             if finding.cure:
                 click.echo(f"       {finding.cure}")
-    sys.exit(1 if wrong else 0)
+    return wrong
 
 
 def _findings(look: Look, settings: HubSettings) -> Iterator[Finding]:
@@ -208,4 +219,21 @@ def _spokes(settings: HubSettings) -> Iterator[Finding]:
         yield Finding("targets", Verdict.OK, f"{Target.select().where(Target.health == 'healthy').count()} healthy")
 
 
-_LOOKS: tuple[Look, ...] = (_python, _disk, _master_key, _database, _audit_chain, _users, _parts, _broker, _spokes)
+def _row_seals(settings: HubSettings) -> Iterator[Finding]:
+    """Rows that grant trust, each as the engine has sealed it."""
+    from hub.cli.server.local_engine import local_engine
+    from hub.storage.models import ALL_TABLES
+    from hub.storage.models.table import SealedTable
+
+    with local_engine(settings) as here:
+        count = 0
+        for model in ALL_TABLES:
+            if issubclass(model, SealedTable):
+                for row in model.select().iterator():
+                    here.seals.check(row)
+                    count += 1
+    yield Finding("row seals", Verdict.OK, f"{count} rows are as the hub wrote them")
+
+
+_AT_THE_MACHINE: tuple[Look, ...] = (_python, _disk, _users, _parts)
+_AT_THE_DATA: tuple[Look, ...] = (_database, _row_seals, _audit_chain, _broker, _spokes)

@@ -2,7 +2,8 @@
 
 import click
 
-from hub.cli.server.starting import begin, telling
+from hub.cli.server.starting import begin, refuse_uninstalled, telling
+from hub.errors import Conflict
 
 
 @click.command()
@@ -15,9 +16,16 @@ def init(ctx: click.Context, new_setup_code: bool) -> None:
 
     settings = begin(ctx.obj["home"], "init")
     if new_setup_code:
+        refuse_uninstalled(settings)
         click.echo(f"Setup code (once, 24 h): {renew_setup_code(settings)}")
         return
-    made = install(settings)
+    try:
+        made = install(settings)
+    except Conflict as error:
+        raise Conflict(
+            f"{error.detail}; nothing was changed. Start it with `manyarm up`; "
+            "`manyarm init --new-setup-code` makes another setup code."
+        ) from error
     click.echo(f"Home              {settings.home}")
     click.echo(f"Master key        {settings.master_key_source}")
     click.echo(f"Root thumbprint   {made.root_thumbprint}")

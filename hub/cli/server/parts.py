@@ -15,9 +15,9 @@ import click
 from config.settings import HubSettings, parse_address
 from hub import child
 from hub.cli.ending import CommandFailed, Status
-from hub.cli.server.starting import begin, telling
-from hub.errors import HubError
-from hub.storage.key_check import unlock
+from hub.cli.server.starting import begin, refuse_uninstalled, telling
+from hub.errors import HubError, MasterKeyWrong
+from hub.storage.key_check import compare, unlock
 from hub.storage.vault import Kek, ProcessClass
 from hub.storage.vault_master import read_kek
 
@@ -32,8 +32,19 @@ def key_for(settings: HubSettings, process_class: ProcessClass) -> Kek:
     if inherited is not None:
         return Kek(process_class, inherited)
     if settings.kek_file and process_class is not ProcessClass.ENGINE:
-        return read_kek(Path(settings.kek_file), settings.home)
+        return _issued_key(settings, process_class)
     return unlock(settings.master_key_source, settings.home, settings.database).kek(process_class)
+
+
+def _issued_key(settings: HubSettings, process_class: ProcessClass) -> Kek:
+    kek = read_kek(Path(settings.kek_file), settings.home)
+    if kek.cls is not process_class:
+        raise MasterKeyWrong(
+            f"{settings.kek_file}: this is the key of a {kek.cls}; a {process_class} needs its own: "
+            f"manyarm key issue {process_class} FILE"
+        )
+    compare(kek.mk_check, refuse_uninstalled(settings))
+    return kek
 
 
 @click.command()
@@ -66,7 +77,7 @@ def portal(ctx: click.Context) -> None:
     """Run pages and API alone."""
     # The hub's commands know nothing of pages: the portal is a program of its own.
     home = ["--home", str(ctx.obj["home"])] if ctx.obj["home"] else []
-    os.execv(sys.executable, [sys.executable, "-m", "portal", *home])  # noqa: S606  Our own interpreter, no shell.
+    os.execv(sys.executable, [*child.PYTHON, "portal", *home])  # noqa: S606  Our own interpreter, no shell.
 
 
 @click.command()

@@ -1,5 +1,6 @@
 """What every server command does first: settings, logging, and faults told in sentences with the right status."""
 
+import errno
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ from config.errors import SettingsInvalid
 from config.logging import set_up
 from config.settings import HubSettings
 from hub.cli.ending import CommandFailed, Status
-from hub.errors import HubError
+from hub.errors import HubError, NotFound
 from hub.hardening import harden
+from hub.storage.key_check import StoredCheck, stored_check
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,6 +34,18 @@ def begin(home: Path | None, process: str) -> HubSettings:
     return settings
 
 
+def refuse_uninstalled(settings: HubSettings) -> StoredCheck:
+    """Which master key the data needs; found out without making a database.
+
+    Raises:
+        NotFound: There is no hub.
+    """
+    stored = stored_check(settings.database)
+    if stored is None:
+        raise NotFound(f"no hub is installed in {settings.home}: run `manyarm init` first", code="NOT_INSTALLED")
+    return stored
+
+
 def telling(command: Callable[P, R]) -> Callable[P, R]:
     """Turn what the hub raises into one sentence and its exit status."""
 
@@ -43,5 +57,16 @@ def telling(command: Callable[P, R]) -> Callable[P, R]:
             raise CommandFailed(error.detail, error.exit_status) from error
         except SettingsInvalid as error:
             raise CommandFailed(str(error), Status.USAGE) from error
+        except OSError as error:
+            raise CommandFailed(_of_the_system(error), Status.USAGE) from error
 
     return run
+
+
+def _of_the_system(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename else ""
+    if isinstance(error, FileExistsError):
+        return f"{place}exists already; it is not written over"
+    if error.errno == errno.ENOSPC:
+        return f"{place}the disk is full; make room and try again"
+    return f"{place}{error.strerror or error}"

@@ -7,7 +7,8 @@ import click
 from hub.cli.ending import CommandFailed, Status
 from hub.cli.server.local_engine import LocalEngine, local_engine
 from hub.cli.server.starting import begin, telling
-from hub.errors import NotFound
+from hub.errors import Conflict, NotFound
+from hub.states import UserState
 from hub.storage.models import User
 
 _DAY_MS = 86_400_000
@@ -83,8 +84,11 @@ def api_key(ctx: click.Context, name: str, days: int, label: str) -> None:
 def _make_key(here: LocalEngine, name: str, days: int, label: str) -> str:
     from hub.access.api_keys import new_api_key
 
+    owner = _known(name)
+    if owner.state is not UserState.ACTIVE:
+        raise Conflict(f"{owner.name} is locked out, so a key would open nothing")
     with here.writing() as now_ms:
-        row, text = new_api_key(here.seals, _known(name), label, now_ms, expires_at=now_ms + days * _DAY_MS)
+        row, text = new_api_key(here.seals, owner, label, now_ms, expires_at=now_ms + days * _DAY_MS)
         here.record("api-key.create", f"api-key:{row.id}", {"user": row.user, "name": label})
     return text.reveal()
 

@@ -91,7 +91,8 @@ class BytesField(BlobField):
     """Bytes, as bytes on either database."""
 
     def python_value(self, value: Any) -> bytes | None:
-        return None if value is None else bytes(value)
+        # SQLite keeps a text where somebody wrote one: what reads it should find it altered, not fall over it.
+        return value.encode() if isinstance(value, str) else None if value is None else bytes(value)
 
 
 class JsonField(TextField):

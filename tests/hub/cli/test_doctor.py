@@ -1,0 +1,62 @@
+"""`manyarm doctor` says what is wrong and what to do, in lines, and ends with 1 if anything is."""
+
+import contextlib
+import re
+import sqlite3
+
+import pytest
+
+LINE = re.compile(r"(ok {4}|warn {2}|WRONG ) [^:]+: .+|       .+")
+
+
+def looked(hub, status):
+    said = hub.manyarm("doctor", status=status)
+    assert all(LINE.fullmatch(line) for line in said.splitlines()), said
+    return said
+
+
+def test_a_healthy_home_of_which_nothing_runs(hub):
+    said = looked(hub, 0)
+    assert re.search(r"^ok     master key: [0-9a-f]{8} fits the data \(file\)$", said, re.MULTILINE)
+    assert "ok     audit chain: 1 events\n" in said
+    assert "warn   parts: nothing runs from this home\n       manyarm up\n" in said
+    assert "warn   root key: lies in the hub\n       manyarm key export-root FILE" in said
+
+
+def test_a_home_without_a_hub_has_one_thing_wrong_with_it_and_is_not_made(bare):
+    said = looked(bare, 1)
+    assert re.findall(r"^WRONG .*$", said, re.MULTILINE) == [
+        f"WRONG  master key: no hub is installed in {bare.home}: run `manyarm init` first"
+    ]
+    assert not bare.home.exists()
+
+
+def test_a_wrong_master_key_is_the_one_thing_wrong_and_nothing_is_written(hub):
+    hub.home.with_name("hub.master-key").write_text("0" * 64)
+    before = (hub.home / "manyarm.db").read_bytes()
+    said = looked(hub, 1)
+    assert re.findall(r"^WRONG ([^:]+):", said, re.MULTILINE) == [" master key"]
+    assert "the data needs" in said
+    assert (hub.home / "manyarm.db").read_bytes() == before
+
+
+def test_a_key_file_that_others_can_read_is_wrong(hub):
+    key = hub.home.with_name("hub.master-key")
+    key.chmod(0o644)
+    assert f"chmod 600 {key}" in looked(hub, 1)
+
+
+def test_a_row_that_was_changed_behind_our_back_is_wrong(hub):
+    with contextlib.closing(sqlite3.connect(hub.home / "manyarm.db")) as database, database:
+        database.execute("UPDATE trust_frame SET issued_at = issued_at + 1")
+    assert "WRONG  row seals: " in looked(hub, 1)
+
+
+@pytest.mark.parametrize("text", ["portal_bind = 8080\n", "portal_bnd = 'x'\n", "portal_bind = \n"])
+def test_a_setting_with_a_typo_is_told_with_its_file_and_line(hub, text):
+    (hub.home / "hub.toml").write_text("# mine\n" + text)
+    for word in ("doctor", "up", "portal", "gateway", "hub"):
+        done = hub.run("manyarm", word)
+        assert done.returncode == 2, done.stderr
+        assert re.match(rf"Error: {re.escape(str(hub.home))}/hub\.toml:(2:| .*line 2)", done.stderr), done.stderr
+        assert "Traceback" not in done.stderr
