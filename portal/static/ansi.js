@@ -11,21 +11,21 @@ const MOST_CHARACTERS = 20_000;
 
 /** Append the line's text to the element, as text nodes and spans. */
 export function appendText(element, line) {
-  const shown = lastState(line);
-  const text = shown.text.slice(0, MOST_CHARACTERS);
-  if (shown.earlier) mark(element, `⟲${shown.earlier} `, "This line was written over; the plain text has all of it.");
+  const {text, earlier} = lastState(line);
+  if (earlier) mark(element, `⟲${earlier} `, "This line was written over; the plain text has all of it.");
   let style = {};
   let from = 0;
   let spans = 0;
+  let room = MOST_CHARACTERS;
   for (const match of text.matchAll(COLOUR)) {
-    if ((spans += 1) > MOST_SPANS) break;
-    put(element, text.slice(from, match.index), style);
+    if ((spans += 1) > MOST_SPANS || room <= 0) break;
+    room -= put(element, plain(text.slice(from, match.index)), style, room);
     from = match.index + match[0].length;
     style = changed(style, match[1]);
   }
-  put(element, text.slice(from).replace(COLOUR, ""), style);
-  const cut = shown.text.length - text.length;
-  if (cut) mark(element, ` … ${cut.toLocaleString("en")} more characters`, "The plain text has all of it.");
+  const rest = plain(text.slice(from).replace(COLOUR, ""));
+  const left = rest.length - put(element, rest, style, room);
+  if (left) mark(element, ` … ${left.toLocaleString("en")} more characters`, "The plain text has all of it.");
 }
 
 /** What a terminal would show of a line that was written over with carriage returns, and how often it was. */
@@ -42,18 +42,21 @@ function mark(element, words, title) {
   element.append(span);
 }
 
-function put(element, raw, style) {
-  const text = raw.replace(OTHER, "").replace(HIDDEN, "\ufffd");
-  if (!text) return;
+function plain(raw) {
+  return raw.replace(OTHER, "").replace(HIDDEN, "\ufffd");
+}
+
+/** Show the text as far as there is room; gives how much of it was shown. */
+function put(element, whole, style, room) {
+  const text = whole.slice(0, Math.max(0, room));
   const classes = Object.values(style).filter(Boolean).join(" ");
-  if (!classes) {
-    element.append(text);
-    return;
-  }
-  const span = document.createElement("span");
-  span.className = classes;
-  span.textContent = text;
-  element.append(span);
+  if (text && classes) {
+    const span = document.createElement("span");
+    span.className = classes;
+    span.textContent = text;
+    element.append(span);
+  } else if (text) element.append(text);
+  return text.length;
 }
 
 function changed(style, codes) {

@@ -152,6 +152,7 @@ document.addEventListener("visibilitychange", () => {
 setInterval(() => { if (document.hidden && !hasEnded()) refreshHead().catch(() => {}); }, HIDDEN_PAUSE_MS);
 
 function say(words, state) {
+  live.hidden = false;
   live.textContent = words;
   live.dataset.live = state;
 }

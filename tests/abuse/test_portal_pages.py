@@ -317,7 +317,7 @@ def test_t150_whoever_loses_his_rights_loses_them_with_the_next_page(portal, how
     assert visitor.post("/projects/storefront/releases", csrf_token=token_of(visitor)).status_code in {303, 403}
 
 
-def test_t151_and_t152_a_session_ends_by_the_clock_at_the_very_moment(portal, monkeypatch):
+def test_t151_a_session_is_over_at_the_very_moment_and_stays_so(portal, monkeypatch):
     now = [now_ms()]
     monkeypatch.setattr(login, "_now_ms", lambda: now[0])
     idle = portal.signed_in("ann")
@@ -325,6 +325,11 @@ def test_t151_and_t152_a_session_ends_by_the_clock_at_the_very_moment(portal, mo
     assert idle.get("/account").status_code == 200
     now[0] += SESSION_IDLE_MS
     assert [idle.get("/account").status_code for _ in range(2)] == [303, 303]
+
+
+def test_t152_a_session_that_never_rests_ends_after_twelve_hours(portal, monkeypatch):
+    now = [now_ms()]
+    monkeypatch.setattr(login, "_now_ms", lambda: now[0])
     busy = portal.signed_in("ann")
     begun = now[0]
     while now[0] + SESSION_IDLE_MS // 2 < begun + sessions.LIFETIME_MS:
@@ -510,7 +515,7 @@ def test_t161_a_declared_proxy_is_believed_and_nobody_else(portal):
     assert newest.address == "198.51.100.7"
 
 
-def test_t162_and_t164_every_answer_carries_the_policy_and_no_page_is_stored(portal, ann, monkeypatch):
+def test_t162_every_answer_carries_the_policy_and_no_page_is_stored(portal, ann, monkeypatch):
     stranger = portal.visitor()
     for visitor in (ann, stranger):
         for path in [*page_rules(portal, "GET"), "/nowhere", "/static/nowhere.js", f"/tasks/{portal.task}/log.txt"]:
