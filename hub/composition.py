@@ -64,7 +64,7 @@ logger = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
 
-_SWEEP_S = 0.05
+_SWEEP_S = 0.1
 _SLOW_SWEEP_S = 1.0
 _HOUR_S = 3600.0
 
@@ -309,9 +309,11 @@ def _sweeping(name: str, pause_s: float, sweep: Callable[[], object]) -> Loop:
     """A loop that looks again and again; whatever fails is said by the engine, and it is tried again."""
 
     def run(stop: Event) -> None:
-        while not stop.is_set():
-            sweep()
-            stop.wait(pause_s)
+        # One connection for the life of the loop: a new one for each look costs more than the look.
+        with connection():
+            while not stop.is_set():
+                sweep()
+                stop.wait(pause_s)
 
     return Loop(name, run)
 

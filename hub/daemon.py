@@ -231,6 +231,7 @@ class _Running:
         self._leash = -1
         self._ready = -1
         self._heard = b""
+        self._said_ready = False
         self._pause = _Pause()
         self.known: ProcessMark | None = None
 
@@ -256,7 +257,7 @@ class _Running:
             )
         os.close(key_read)
         os.close(ready_write)
-        self._leash, self._ready, self._heard = key_write, ready_read, b""
+        self._leash, self._ready, self._heard, self._said_ready = key_write, ready_read, b"", False
         self.known = mark(self._process.pid)
         self._pause.begin()
         logger.info("part started", extra={"part": self.name, "pid": self._process.pid})
@@ -277,8 +278,17 @@ class _Running:
             self._listen(0.1)
             if time.monotonic() > deadline:
                 raise PartFailed(f"{self.name} was not ready in {timeout_s:g} s; it said: {self._last_words()}")
-        if not stopping.is_set() and self._process is not None and self._process.poll() is not None:
-            raise PartFailed(f"{self.name} died at start; it said: {self._last_words()}", _status(self._process))
+        if not stopping.is_set() and not self._said_ready:
+            raise PartFailed(f"{self.name} died at start; it said: {self._last_words()}", self._end())
+
+    def _end(self) -> int:
+        """With which status it ended; its pipe closes a moment before it does."""
+        assert self._process is not None
+        try:
+            status = self._process.wait(STOP_WAIT_S)
+        except subprocess.TimeoutExpired:
+            return 1
+        return status if status > 0 else 1
 
     def watch(self) -> bool:
         """Start it again if it has died and its pause is over; whether it was started."""
@@ -319,6 +329,7 @@ class _Running:
         words = json.loads(self._heard) if self._heard else {}
         if words.get("ready") is False:
             raise PartFailed(str(words["why"]), int(words["status"]))
+        self._said_ready = bool(words)
 
     def _last_words(self) -> str:
         for file in (self._log.with_suffix(".err"), self._log):
@@ -333,7 +344,3 @@ class _Running:
             if descriptor >= 0:
                 os.close(descriptor)
         self._leash = self._ready = -1
-
-
-def _status(process: "subprocess.Popen[bytes]") -> int:
-    return process.returncode if process.returncode and process.returncode > 0 else 1
