@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from hub.api.problems import UnsupportedMediaType
 from hub.api.query_string import Query
 from hub.api.strict_json import NotStrictJson, check_text, parse
+from hub.api.unpacking import Readable, Unpacked
 from hub.errors import Invalid, NotFound, TooLarge
 from hub.operations.operation import sentence_of
 
@@ -81,12 +82,27 @@ def json_body(limit: int, reserved: Collection[str] = ()) -> JsonObject:
 
 def bounded_body(limit: int) -> bytes:
     """All of the body, or TooLarge; never more than the limit in memory."""
-    if request.content_length is not None and request.content_length > limit:
+    stream, length = body()
+    if length is not None and length > limit:
         raise TooLarge(f"a body here is at most {limit} bytes")
-    content = request.stream.read(limit + 1)
+    content = stream.read(limit + 1)
     if len(content) > limit:
         raise TooLarge(f"a body here is at most {limit} bytes")
     return content
+
+
+def body() -> tuple[Readable, int | None]:
+    """The body as it is meant, and its length where that is known: one that was packed shows it at its end.
+
+    Raises:
+        UnsupportedMediaType: packed in another way than gzip.
+    """
+    packed = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if packed == "gzip":
+        return Unpacked(request.stream), None
+    if packed not in {"identity", ""}:
+        raise UnsupportedMediaType("expected Content-Encoding: gzip, or none")
+    return request.stream, request.content_length
 
 
 def idempotency_key() -> str:

@@ -10,6 +10,7 @@ from flask import Response, request
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
+from hub.api import reading
 from hub.api.problems import UnsupportedMediaType
 from hub.api.route import BASE, Call, answer_of, ask
 from hub.errors import HubError, Invalid, TooLarge
@@ -35,7 +36,8 @@ def take(call: Call, name: str) -> Response:
     kind, options = parse_options_header(request.content_type or "")
     ingestion = call.parts.ingestion
     if kind == CHUNKS_TYPE:
-        ingested = ingestion.chunked(request.stream, length=request.content_length)
+        stream, length = reading.body()
+        ingested = ingestion.chunked(stream, length=length)
     elif kind == "multipart/form-data":
         part = _FilePart(options.get("boundary", ""), call.parts.limits.upload_bytes)
         ingested = ingestion.whole(parse_package_name(name or part.filename), part)

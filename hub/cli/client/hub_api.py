@@ -51,6 +51,10 @@ class HubApi:
     def delete(self, path: str) -> Json:
         return self._json("DELETE", path, None, {"If-Match": "*"})
 
+    def post_packed(self, path: str, content: bytes, kind: str = "application/json") -> Json:
+        """Post bytes that have been packed with gzip."""
+        return self._json("POST", path, content, {"Content-Type": kind, "Content-Encoding": "gzip"})
+
     def send(self, path: str, pieces: Iterator[bytes], length: int, kind: str) -> Json:
         """One upload of so many bytes, as they come; not tried again by itself, for the pieces are gone then."""
         return self._json("POST", path, pieces, {"Content-Type": kind, "Content-Length": str(length)})

@@ -1,5 +1,6 @@
 """Packages come in as a bare file, as a form, or as the chunks that are missing; what is refused leaves nothing."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -103,6 +104,37 @@ def test_only_chunks_that_the_hub_lacks_are_sent(api):
     assert (pushed.status_code, pushed.json["version"]) == (201, "1.1.0")
     elsewhere = api.post("/packages/missing", {"name": "other.1.1.0.tar", **listing.to_json()})
     assert len(elsewhere.json["missing"]) == len(chunks)
+
+
+def test_a_push_may_come_packed(api):
+    whole = tar_of(index=random.Random(4).randbytes(50_000))
+    chunks = list(split(io.BytesIO(whole)))
+    listing = PushListing(len(whole), sha256(whole), tuple((sha256(chunk), len(chunk)) for chunk in chunks))
+    asked = gzip.compress(json.dumps({"name": "packed.1.0.0.tar", **listing.to_json()}).encode())
+    packed = {"Content-Encoding": "gzip"}
+    wanted = api.call("POST", "/packages/missing", data=asked, content_type="application/json", headers=packed)
+    assert wanted.json["missing"] == list(range(len(chunks)))
+    body = gzip.compress(push_body("packed.1.0.0.tar", listing, chunks))
+    kind = "application/vnd.manyarm.chunks"
+    pushed = api.call("POST", "/packages", data=body, content_type=kind, headers=packed)
+    assert (pushed.status_code, pushed.json["version"]) == (201, "1.0.0"), pushed.data
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status"),
+    [
+        ("gzip", b"no gzip at all", 400),
+        ("gzip", gzip.compress(b"x" * 1000)[:-4], 400),
+        ("gzip", gzip.compress(b"{}") + b"more", 400),
+        ("gzip", gzip.compress(bytes(64 * 1024 * 1024)), 413),
+        ("br", b"{}", 415),
+    ],
+    ids=["no gzip", "cut off", "more after the end", "far more than a listing may have", "another packing"],
+)
+def test_what_is_packed_badly_is_refused(api, encoding, body, status):
+    headers = {"Content-Encoding": encoding}
+    found = api.call("POST", "/packages/missing", data=body, content_type="application/json", headers=headers)
+    assert found.status_code == status, found.data
 
 
 def test_a_retry_with_its_key_is_the_same_push(api):
