@@ -11,6 +11,7 @@ const live = document.getElementById("live");
 const said = document.getElementById("said");
 const BLOCK = 200;
 const FIRST = 500;
+const SEEN_PAUSE_MS = 3_000;
 const HIDDEN_PAUSE_MS = 15_000;
 // Lines are numbered from 1: `first` is the first one on the page, `last` the newest.
 let first = 1;
@@ -149,7 +150,13 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) stream?.close();
   else comeBack().catch(() => {});
 });
-setInterval(() => { if (document.hidden && !hasEnded()) refreshHead().catch(() => {}); }, HIDDEN_PAUSE_MS);
+// The stream tells of the task; what its targets are at, and how long it takes, is looked up.
+let looked = Date.now();
+setInterval(() => {
+  if (hasEnded() || (document.hidden && Date.now() - looked < HIDDEN_PAUSE_MS)) return;
+  looked = Date.now();
+  refreshHead().catch(() => {});
+}, SEEN_PAUSE_MS);
 
 function say(words, state) {
   live.hidden = false;
@@ -167,10 +174,12 @@ async function refreshHead() {
   if (answer.redirected) return false;
   if (!answer.ok) return true;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const ended = fresh.getElementById("task-head")?.dataset.ended === "yes";
   for (const id of ["task-state", "task-head", "task-steps", "task-actions"]) {
     const old = document.getElementById(id);
     const next = fresh.getElementById(id);
-    if (next && old && !old.contains(document.activeElement)) old.replaceWith(next);
+    // A button that somebody is about to press stays, unless there is nothing left to press it for.
+    if (next && old && (ended || !old.contains(document.activeElement))) old.replaceWith(next);
   }
   const state = document.querySelector("#task-state")?.textContent.trim();
   if (state && said.textContent !== state) said.textContent = state;
