@@ -312,9 +312,10 @@ class Supervision:
     def _worker_end(self) -> str:
         """How the worker ended; its end of the channel closes a moment before it is gone."""
         deadline = time.monotonic() + WORKER_PATIENCE_S
+        self._reap()
         while self._worker_status is None and time.monotonic() < deadline:
-            self._reap()
             time.sleep(0.0005)
+            self._reap()
         return _how(self._worker_status)
 
     def _reap(self) -> bool:
