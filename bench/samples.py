@@ -6,7 +6,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-_FILES = 200
+_FILES = 4
 _WORDS = 4_096
 _MTIME = 1_700_000_000
 

@@ -1,0 +1,62 @@
+"""Each bench at a small size, on a whole hub: its table is there, its figures add up."""
+
+import json
+
+import pytest
+
+import bench.__main__ as command
+from bench import jobs, logs, packages, roundtrip
+from tests.services.requires import requires
+
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(autouse=True)
+def _parts():
+    requires("rabbitmq")
+
+
+def test_round_trip(monkeypatch):
+    requires("sshd")
+    monkeypatch.setattr(roundtrip, "_WARM_UP", 1)
+    table, parts = roundtrip.round_trip(quick=True)
+    bare, ssh, warm, cold = table.figures
+    assert warm.ratios["bare exchange"] == pytest.approx(warm.value / bare.value)
+    assert cold.ratios["warm ssh"] == pytest.approx(cold.value / ssh.value)
+    assert sum(part.value for part in parts.figures[:-1]) == pytest.approx(parts.figures[-1].value)
+    assert len(parts.figures) > 15
+
+
+def test_jobs():
+    (table,) = jobs.jobs(quick=True)
+    bare, ours, _ = table.figures
+    assert ours.ratios["bare, one by one"] == pytest.approx(ours.value / bare.value)
+
+
+def test_logs(monkeypatch):
+    monkeypatch.setattr(logs, "_LINES", 10_000)
+    (table,) = logs.logs(quick=True)
+    assert table.figures[1].value > table.figures[0].value
+    assert table.figures[2].value == pytest.approx(10_000 / table.figures[1].value * 1e3)
+
+
+def test_packages(monkeypatch, tmp_path):
+    monkeypatch.setattr(packages, "_SIZE", 20_000_000)
+    monkeypatch.setattr(packages, "_room", lambda: str(tmp_path))
+    (table,) = packages.packages(quick=True)
+    names = [figure.name for figure in table.figures]
+    assert "tar, one place: rsync -z" in names
+    assert "zip, 64 places: Manyarm: delivered to a spoke" in names
+
+
+def test_the_command_keeps_what_other_benches_wrote(monkeypatch, tmp_path, capsys):
+    report = tmp_path / "bench.json"
+    monkeypatch.setattr(command, "_REPORT", report)
+    table = command.Table("small", "A small table", ())
+    monkeypatch.setattr(command, "_BENCHES", {"small": lambda *, quick: [table]})
+    report.write_text(json.dumps({"tables": {"other": {}}}))
+    assert command.main([]) == 0
+    found = json.loads(report.read_text())
+    assert set(found["tables"]) == {"other", "small"}
+    assert found["machine"]["python"]
+    assert "A small table" in capsys.readouterr().out
