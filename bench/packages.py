@@ -230,7 +230,7 @@ def _table(made: _Sample, results: Results) -> Table:
             figures.append(Figure(name, seconds, "s", samples=len(found.seconds), ratios=ratios, note=note))
     return Table(
         name="packages",
-        title="4  A package of 100 MB in four files, half incompressible, and its next version with 1 % of random bytes inserted",
+        title="4  100 MB in four files, half incompressible, and the next version with 1 % of random bytes inserted",
         figures=tuple(figures),
         verdicts=tuple(_verdict(places, results, sizes) for places in _PLACES),
         commands=(
