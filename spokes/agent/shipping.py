@@ -97,7 +97,11 @@ class LogShipper:
         now = time.monotonic()
         if now - self._remembered_at >= _REMEMBER_EVERY_S and self._confirmed.offset:
             self._remembered_at = now
-            self._watch.confirmed(self._confirmed)
+            try:
+                self._watch.confirmed(self._confirmed)
+            except OSError as error:
+                # After a restart some of it is sent twice, as the same range: no reason to let go of the run.
+                logger.warning("place in the log not remembered", extra={"job": self._cid, "why": str(error)})
 
     def _go_back(self, error: BaseException) -> None:
         """What was not confirmed is read and sent again: the same ranges, so the hub knows them."""
