@@ -10,7 +10,7 @@ from hub.access.setup_codes import use_setup_code
 from hub.errors import Conflict, Invalid, NotFound
 from hub.permissions import ROLES, RoleName
 from hub.states import UserState
-from hub.storage.models import Grant, User
+from hub.storage.models import Grant, User, now_ms
 from hub.storage.seals import RowSeals
 
 
@@ -74,11 +74,12 @@ def user_of(user_id: str) -> User:
 
 
 def set_password(seals: RowSeals, user: User, password_hash: str, *, must_change: bool = False) -> None:
-    """A new password ends every session of the person: whoever sat in one must know it."""
+    """A new password ends every session and API key of the person: whoever held one must know it."""
     user.password_hash = password_hash
     user.must_change = must_change
     _save(seals, user)
     end_sessions_of(user.id)
+    revoke_keys_of(seals, user.id, now_ms())
 
 
 def disable_user(seals: RowSeals, user: User, now_ms: int) -> None:

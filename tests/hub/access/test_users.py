@@ -104,12 +104,14 @@ def test_disabling_ends_sessions_and_keys_for_good(hub):
     hub.seals.check(ApiKey.get())
 
 
-def test_a_new_password_ends_the_sessions(hub):
+def test_a_new_password_ends_the_sessions_and_the_keys(hub):
     user = _make(hub)
     with write_tx():
         new_session(user.id, now_ms())
+        new_api_key(hub.seals, user, "ci", now_ms(), expires_at=now_ms() + 1000)
         set_password(hub.seals, user, "$new")
     assert Session.select().count() == 0
+    assert ApiKey.get().revoked_at is not None
     assert User.get_by_id(user.id).version == 2
 
 
