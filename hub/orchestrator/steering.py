@@ -5,6 +5,7 @@
 All of it happens in the caller's `write_tx`; what must be woken is woken after the commit.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,7 @@ from hub.orchestrator.progress import advance_all
 from hub.orchestrator.standing import Progress, beginning
 from hub.orchestrator.task_store import TaskStore
 from hub.states import JOB_ENDED, TASK_ENDED, JobState, OutboxKind, OutboxState, TaskKind, TaskState
-from hub.storage.database import current_transaction
+from hub.storage.database import current_transaction, is_postgres
 from hub.storage.models import Job, Outbox, Task, Timer, new_row_id
 from hub.storage.vault import Vault
 
@@ -74,6 +75,7 @@ class Steering:
         rows = [_job_row(plan, job.id, self._clock_ms()) for step in plan.steps for job in step.jobs]
         for start in range(0, len(rows), _ROWS_A_STATEMENT):
             Job.insert_many(rows[start : start + _ROWS_A_STATEMENT]).execute()
+        _hold_queue(task)
         before = _ahead_of(task)
         if before is None:
             self.feed({task.id: [Started()]})
@@ -240,6 +242,7 @@ class Steering:
             environment=task.environment,
             detail={"failure": end.failure} if end.failure else {},
         )
+        _hold_queue(task)
         following = _next_in_queue(task)
         return [(following, Started())] if following else []
 
@@ -317,6 +320,19 @@ def _joined(pieces: Sequence[task_log.Lines]) -> list[task_log.Lines]:
         else:
             joined.append(piece)
     return joined
+
+
+def _hold_queue(task: Task) -> None:
+    """Until the commit, nobody else joins or leaves the queue of this project and environment.
+
+    On PostgreSQL two transactions do not see one another: two deployments would begin at once, or one would wait for
+    a turn that was given before it came. On SQLite the writer's lock is ours already.
+    """
+    if task.kind is TaskKind.DEPLOYMENT and is_postgres():
+        place = hashlib.sha256(f"queue {task.project} {task.environment}".encode()).digest()[:8]
+        number = int.from_bytes(place, "big", signed=True)
+        cursor = Task._meta.database.cursor()  # noqa: SLF001  Peewee's own way to a model's database.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
 
 
 def _ahead_of(task: Task) -> Task | None:

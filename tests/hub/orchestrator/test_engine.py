@@ -1,14 +1,16 @@
 """The engine over real rows and the real wire: only the broker and the supervisors are simulated."""
 
 from threading import Event as Gate
+from threading import Thread
 
 import pytest
 
 from hub.orchestrator import task_log
 from hub.orchestrator.engine import Engine
+from hub.orchestrator.events import CancelAsked
 from hub.orchestrator.task_steps import task_steps
 from hub.states import Health, JobState, LogState, OutboxState, SpokeState, TaskState
-from hub.storage.database import write_tx
+from hub.storage.database import connection, write_tx
 from hub.storage.models import Event, Job, Outbox, OutputVariable, Spoke, Target, Task
 from tests.hub.orchestrator.rig import Rig, Run, until, variable
 
@@ -153,6 +155,53 @@ def test_the_second_deployment_to_an_environment_waits_for_the_first(rig):
     rig.ended(first)
     rig.ended(second)
     assert Task.get_by_id(second.id).started_at >= Task.get_by_id(first.id).ended_at
+
+
+def test_two_deployments_of_the_same_instant_run_one_after_the_other(rig):
+    web = rig.spoke("web-01")
+    release = rig.release([{"name": "x"}])
+    second = []
+
+    def deploy():
+        with connection():
+            second.append(rig.deploy(release))
+
+    # Two engines on one PostgreSQL: neither sees what the other has not committed.
+    with write_tx():
+        first = rig.deploy(release)
+        other = Thread(target=deploy)
+        other.start()
+        other.join(0.5)
+    other.join(10)
+    assert rig.state(first) is TaskState.RUNNING
+    assert rig.state(second[0]) is TaskState.QUEUED
+    web.start()
+    rig.engine.start()
+    rig.ended(first)
+    rig.ended(second[0])
+
+
+def test_a_deployment_that_comes_while_the_one_before_it_ends_is_not_forgotten(rig):
+    web = rig.spoke("web-01")
+    release = rig.release([{"name": "x"}])
+    first = rig.deploy(release)
+    ended = Gate()
+
+    def end():
+        with connection():
+            rig.engine.feed(first.id, CancelAsked("ada"))
+        ended.set()
+
+    with write_tx():
+        second = rig.deploy(release)
+        other = Thread(target=end)
+        other.start()
+        ended.wait(0.5)
+    other.join(10)
+    assert rig.state(first) is TaskState.CANCELLED
+    web.start()
+    rig.engine.start()
+    rig.ended(second)
 
 
 def test_a_revoked_spoke_fails_its_job_and_what_it_says_later_is_refused(rig):
