@@ -77,6 +77,15 @@ def test_a_row_without_a_proper_seal_is_refused(hub, seal):
         hub.seals.check(User.get_by_id(row.id))
 
 
+def test_a_row_that_held_once_is_refused_as_soon_as_it_is_another(hub):
+    row = _user(hub.seals)
+    hub.seals.check(User.get_by_id(row.id))
+    hub.seals.check(User.get_by_id(row.id))
+    User.update(password_hash="another").where(User.id == row.id).execute()
+    with pytest.raises(SealBroken):
+        hub.seals.check(User.get_by_id(row.id))
+
+
 def test_a_grant_written_by_sql_gives_nothing(hub):
     row = _user(hub.seals)
     Grant.create(user=row.id, role="system-admin")
