@@ -32,7 +32,7 @@ from hub.orchestrator.submitting import Orchestrator
 from hub.orchestrator.task_store import TaskStore
 from hub.orchestrator.timers import Clockwork
 from hub.states import TASK_ENDED
-from hub.storage.database import write_tx
+from hub.storage.database import connection, write_tx
 from hub.storage.models import Job, Task
 
 __all__ = ["Engine", "EngineLimits", "EngineParts", "Loop", "TrustState"]
@@ -139,7 +139,9 @@ class Engine:
     def _serve(self, loop: Loop) -> None:
         while not self._stop.is_set():
             try:
-                loop.run(self._stop)
+                # One for the life of the loop: to open and close one for each batch costs more than most batches.
+                with connection():
+                    loop.run(self._stop)
             except Exception:
                 logger.exception("loop failed", extra={"loop": loop.name})
             self._stop.wait(_RESTART_S)
