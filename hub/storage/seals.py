@@ -15,7 +15,6 @@ from hub.storage.vault import length_prefixed
 from wire.errors import Refused
 from wire.keys import SigningKey, VerifyKey
 
-
 _PROVED_MAX = 50_000
 
 
