@@ -70,6 +70,8 @@ class LogInbox:
                 waiting = self._held.reached(log.job.id, log.cursor.next_record)
                 if waiting is not None:
                     counted.append(waiting)
+            ending = {opened.cid for opened in counted}
+            self._replies.begun(log.job for log in logs if log.job.id not in ending)
             if counted:
                 self._replies.take(counted, waiting_allowed=False)
         for opened in counted:

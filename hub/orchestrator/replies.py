@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 # The hub can mend these by sealing the same job anew; all others end the job as refused.
 _SEAL_ANEW = frozenset({Code.ENV_SEAL, Code.ENV_SESSION, Code.ENV_SEQ, Code.ENV_EPOCH, Code.ENV_KEY, Code.ENV_EXPIRED})
 _REPUBLISH_MAX = 10
+_NOT_BEGUN = frozenset({JobState.SENT, JobState.ACCEPTED})
 
 
 @dataclass(slots=True)
@@ -107,6 +108,14 @@ class Replies:
             return self._alarm(opened, Code.REPLY_BINDING, "it answers no frame issued for the job")
         return True
 
+    def begun(self, jobs: Iterable[Any]) -> None:
+        """Lines of these jobs have come, so they run, whether or not their spoke said so."""
+        events: dict[str, list[Event]] = {}
+        for job in jobs:
+            if job.state in _NOT_BEGUN:
+                events.setdefault(job.task, []).append(JobStarted(job.id))
+        self._steering.feed(events)
+
     def _result(self, opened: Opened, body: Result, job: Any, heard: _Heard, *, waiting_allowed: bool) -> bool:
         """Count a result; False where it waits for its log."""
         digest = hashlib.sha256(encode(body)).hexdigest()
@@ -129,6 +138,7 @@ class Replies:
             "records": body.records,
             "chain": body.chain,
             "log_state": _log_state(job, complete=complete, forked=forked and bool(body.records)),
+            "started_at": _started_at(job, body, now_ms),
         }
         self._bring_in(job, body)
         state, message = _end(body)
@@ -213,7 +223,7 @@ def _known(batch: Iterable[Opened]) -> _Known:
     replies = [opened for opened in batch if opened.cid and opened.received.header.rh]
     cids = list({opened.cid for opened in replies})
     query = Job.select(
-        Job.id, Job.task, Job.step, Job.target_name, Job.spoke, Job.state,
+        Job.id, Job.task, Job.step, Job.target_name, Job.spoke, Job.state, Job.sent_at, Job.started_at,
         Job.log_next_record, Job.log_chain, Job.log_gaps, Job.log_state, Job.result_sha256,
     ).where(Job.id.in_(cids)).order_by(Job.id)  # fmt: skip
     jobs = query.for_update() if is_postgres() else query
@@ -243,6 +253,13 @@ def _end(body: Result) -> tuple[JobState, str]:
     if state is JobState.CANCELLED and (body.cancel_confirmed is False or body.survivors):
         return JobState.UNKNOWN, "; ".join(["the cancel was not confirmed", *words])
     return state, "; ".join(words)
+
+
+def _started_at(job: Any, body: Result, now_ms: int) -> int | None:
+    """When a job began of which nobody said so before its end; only the length is the target's clock's word."""
+    if job.started_at is not None or not body.started_at:
+        return None
+    return max(now_ms - max(0, body.ended_at - body.started_at), job.sent_at or 0)
 
 
 def _log_state(job: Any, *, complete: bool, forked: bool) -> LogState:

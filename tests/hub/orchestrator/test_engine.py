@@ -13,6 +13,7 @@ from hub.states import Health, JobState, LogState, OutboxState, SpokeState, Task
 from hub.storage.database import connection, write_tx
 from hub.storage.models import Event, Job, Outbox, OutputVariable, Spoke, Target, Task
 from tests.hub.orchestrator.rig import Rig, Run, until, variable
+from wire.messages import Ack, AckState
 
 
 @pytest.fixture
@@ -116,6 +117,25 @@ def test_secrets_are_opened_when_the_job_is_sealed_and_masked_in_its_log(rig):
     assert command.job["variables"]["Greeting"] == "hello"
     assert "hunter2" not in str(command.job)
     assert texts(rig, task, target="web-01") == ["the token is ***"]
+
+
+def test_a_job_whose_lines_come_is_running_and_a_short_one_says_when_it_began(rig):
+    gate = Gate()
+    web = rig.spoke("web-01", lambda _: Run(gate=gate)).start()
+    rig.engine.start()
+    reply = web.reply
+    # The real spoke says that it accepted, and next how it ended; in between its lines are all that is heard.
+    web.reply = lambda kept, kind, body: body == Ack(AckState.RUNNING, "") or reply(kept, kind, body)
+    task = rig.run("sleep 60", web)
+    kept = until(lambda: next(iter(web.journal.values()), None))
+    until(lambda: Job.get(Job.task == task.id).state is JobState.ACCEPTED)
+    web.log(kept, ("begun\n",))
+    until(lambda: Job.get(Job.task == task.id).state is JobState.RUNNING)
+    gate.set()
+    assert Job.get(Job.task == rig.ended(task).id).started_at is not None
+    web.work = lambda _: Run()
+    short = Job.get(Job.task == rig.ended(rig.run("true", web)).id)
+    assert short.sent_at <= short.started_at <= short.ended_at
 
 
 def test_a_cancel_overtakes_the_work_and_ends_it(rig):
