@@ -169,15 +169,32 @@ class JobExecutor:
 
     def _start(self, entry: Entry, job: JobRun) -> Watch | None:
         """The one place where a supervisor is started; None if it was not."""
-        if self._stopping.is_set() or not self._journal.mark_starting(entry.cid):
+        if not self._may_start(entry):
             return None
         try:
             watch = self._machine.run(job)
         except CannotStart as error:
             self.finish_at_once(entry, self._ended(EndState.FAILED, f"the job could not be started: {error}"))
             return None
-        self._journal.mark_running(entry.cid)
+        self._mark_running(entry)
         return watch
+
+    def _may_start(self, entry: Entry) -> bool:
+        """True for the one caller that may; a journal that takes nothing is waited for until the job expires."""
+        while not self._stopping.is_set() and not self._is_over(entry):
+            try:
+                return self._journal.mark_starting(entry.cid)
+            except JournalFailed as error:
+                logger.warning("job waits for the journal", extra={"job": entry.cid, "why": str(error)})
+                self._stopping.wait(_LOOK_S)
+        return False
+
+    def _mark_running(self, entry: Entry) -> None:
+        """Only said: a row that stays at `starting` is taken up after a restart all the same."""
+        try:
+            self._journal.mark_running(entry.cid)
+        except JournalFailed as error:
+            logger.warning("start not noted", extra={"job": entry.cid, "why": str(error)})
 
     @contextmanager
     def _launch(self) -> Iterator[None]:
@@ -233,7 +250,7 @@ class JobExecutor:
         """A run that an earlier daemon started: its folder says how far it is."""
         watch = self._machine.run(JobRun(entry.cid, entry.runner, None))
         logger.info("job taken up again", extra={"job": entry.cid})
-        self._journal.mark_running(entry.cid)
+        self._mark_running(entry)
         self._follow(entry, watch)
 
     def _follow(self, entry: Entry, watch: Watch) -> None:
@@ -242,11 +259,18 @@ class JobExecutor:
             result = self._ship_to_the_end(entry, watch, shipper)
             if result is None:
                 return
-            self._reporter.ended(self._journal.entry(entry.cid) or entry, result)
+            self._reporter.ended(self._newest(entry), result)
             if self._ship_the_rest(watch, shipper):
                 self._reporter.log_done(entry.cid)
         finally:
             watch.close()
+
+    def _newest(self, entry: Entry) -> Entry:
+        """The row as it stands; it names the frame that the result answers."""
+        try:
+            return self._journal.entry(entry.cid) or entry
+        except JournalFailed:
+            return entry
 
     def _ship_to_the_end(self, entry: Entry, watch: Watch, shipper: LogShipper) -> Result | None:
         """None if the daemon leaves before."""

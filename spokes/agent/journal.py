@@ -173,22 +173,23 @@ class Journal:
         )
 
     def entry(self, cid: str) -> Entry | None:
-        with self._pen:
-            return _entry(self._connection, cid)
+        return self._read(lambda database: _entry(database, cid))
 
     def frame(self, cid: str) -> bytes | None:
         """The sealed frame of a command that was accepted and not yet started."""
-        with self._pen:
-            row = self._connection.execute("SELECT frame FROM command WHERE cid = ?", (cid,)).fetchone()
+        row = self._read(
+            lambda database: database.execute("SELECT frame FROM command WHERE cid = ?", (cid,)).fetchone()
+        )
         return row[0] if row else None
 
     def unreported(self, limit: int = -1) -> list[Entry]:
         """Everything whose end the hub has not confirmed, newest first."""
-        with self._pen:
-            rows = self._connection.execute(
+        rows = self._read(
+            lambda database: database.execute(
                 f"SELECT {_COLUMNS} FROM command WHERE reported_at IS NULL ORDER BY rowid DESC LIMIT ?",  # noqa: S608  Our own column names.
                 (limit,),
             ).fetchall()
+        )
         return [_from_row(row) for row in rows]
 
     def prune(self, now: int, keep_s: int) -> int:
@@ -205,6 +206,13 @@ class Journal:
     def close(self) -> None:
         with self._pen:
             self._connection.close()
+
+    def _read(self, look: "Callable[[sqlite3.Connection], Answer]") -> Answer:
+        try:
+            with self._pen:
+                return look(self._connection)
+        except sqlite3.Error as error:
+            raise JournalFailed(f"the journal cannot be read: {error}") from error
 
     def _write(self, change: "Callable[[sqlite3.Connection], Answer]") -> Answer:
         write = _Write(change)

@@ -126,11 +126,10 @@ class Reporter:
         return min(1.0, max(0.0, soonest - time.monotonic()))
 
     def _report(self, cid: str) -> None:
-        entry = self._journal.entry(cid)
-        if entry is None or not entry.state.ended:
-            return
         try:
-            self._send(entry)
+            entry = self._journal.entry(cid)
+            if entry is not None and entry.state.ended:
+                self._send(entry)
         except Exception:
             logger.exception("result could not be reported", extra={"job": cid})
             self._failed(cid, "see above")
@@ -188,7 +187,12 @@ class Reporter:
             if entry.cid in self._log_open:
                 self._confirmed[entry.cid] = entry
                 return
-        self._journal.mark_reported(entry.cid, int(time.time()))
+        try:
+            self._journal.mark_reported(entry.cid, int(time.time()))
+        except JournalFailed as error:
+            # Reported once more then: the same result twice is one.
+            self._failed(entry.cid, str(error))
+            return
         with self._changed:
             self._open.discard(entry.cid)
             self._results.pop(entry.cid, None)

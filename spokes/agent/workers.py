@@ -1,8 +1,11 @@
 """Threads that do one thing after another and never keep the process from leaving."""
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
 
 
 class Workers:
@@ -17,7 +20,7 @@ class Workers:
         self._count = 0
 
     def submit(self, work: Callable[[], None]) -> None:
-        """`work` handles its own faults."""
+        """`work` handles its own faults; one that it does not costs no thread."""
         with self._lock:
             if self._idle == 0 and self._count < self._most:
                 self._count += 1
@@ -28,6 +31,10 @@ class Workers:
 
     def _run(self) -> None:
         while True:
-            self._waiting.get()()
+            work = self._waiting.get()
+            try:
+                work()
+            except Exception:
+                logger.exception("a fault that nobody handled", extra={"worker": self._name})
             with self._lock:
                 self._idle += 1

@@ -1,5 +1,11 @@
 """What the machine does to a spoke: a disk that takes nothing for a while, a daemon that is told to go at a bad moment."""
 
+import sqlite3
+import time
+from contextlib import contextmanager
+
+from spokes.agent.errors import JournalFailed
+
 
 def folder_of(world, cid):
     return world.home.root / "jobs" / cid
@@ -13,3 +19,96 @@ def test_a_place_that_cannot_be_remembered_does_not_cost_the_run(world):
         (folder_of(world, sent.cid) / "shipped" / "in the way").mkdir(parents=True)
         assert world.end.result(sent.cid).state == "succeeded"
         assert world.end.whole_log(sent.cid).count(b"line") == 15
+
+
+def reported(daemon, sent):
+    entry = daemon._journal.entry(sent.cid)
+    return entry is not None and entry.reported_at is not None
+
+
+@contextmanager
+def journal_full(daemon):
+    """Nobody can write the journal until the block ends."""
+    daemon._journal._connection.execute("PRAGMA busy_timeout=10")
+    other = sqlite3.connect(daemon._home.journal, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+def test_a_job_starts_when_the_journal_can_be_written_again(world):
+    with world.serving() as daemon:
+        world.end.wait_live(world.home.spoke_id)
+        sent = world.run("echo started", not_before=world.end.now + 2)
+        world.end.ack(sent.cid)
+        with journal_full(daemon):
+            time.sleep(3)
+            assert not world.end.results[sent.cid]
+        assert world.end.result(sent.cid).state == "succeeded"
+
+
+class LockingMachine:
+    """The machine, whose disk is full from the start of a job until somebody makes room."""
+
+    def __init__(self, daemon):
+        self._daemon, self._machine = daemon, daemon._machine
+        self.full = None
+
+    def __getattr__(self, name):
+        return getattr(self._machine, name)
+
+    def run(self, what):
+        watch = self._machine.run(what)
+        if getattr(what, "cid", None):
+            self.full = journal_full(self._daemon)
+            self.full.__enter__()
+        return watch
+
+
+def test_a_run_is_followed_though_the_journal_cannot_note_that_it_runs(world):
+    with world.serving() as daemon:
+        world.end.result(world.run().cid)
+        machine = daemon.executor._machine = LockingMachine(daemon)
+        sent = world.run("echo one line; sleep 0.5")
+        result = world.end.result(sent.cid)
+        assert (result.state, result.exit_code) == ("succeeded", 0)
+        assert b"one line" in world.end.whole_log(sent.cid)
+        machine.full.__exit__(None, None, None)
+        world.end.wait(lambda: reported(daemon, sent), "the report to be noted", 20)
+
+
+def test_a_report_that_cannot_be_noted_is_made_again(world):
+    with world.serving() as daemon:
+        noted = daemon._journal.mark_reported
+
+        def fails(cid, at):
+            daemon._journal.mark_reported = noted
+            raise JournalFailed("the disk is full")
+
+        daemon._journal.mark_reported = fails
+        sent = world.run()
+        world.end.wait(lambda: reported(daemon, sent), "the report to be noted", 20)
+        assert len({result.chain for result in world.end.results[sent.cid]}) == 1
+
+
+def test_a_journal_that_cannot_be_read_costs_no_thread(world):
+    with world.serving(limits={"jobs_at_once": 1}) as daemon:
+        world.end.result(world.run().cid)
+        entry = daemon._journal.entry
+
+        def fails(cid):
+            daemon._journal.entry = entry
+            raise sqlite3.OperationalError("disk I/O error")
+
+        daemon._journal.entry = fails
+        daemon.executor._reporter.again("0" * 32)
+        world.end.wait(lambda: daemon._journal.entry is entry, "the failure")
+
+        def breaks():
+            raise sqlite3.OperationalError("disk I/O error")
+
+        daemon.executor._slots.submit(breaks)
+        assert world.end.result(world.run().cid).state == "succeeded"
