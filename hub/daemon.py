@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
 from config.logging import LOG_FILE
 from hub import child
 from hub.broker.errors import BrokerError
@@ -182,9 +184,16 @@ def end_leftovers(home: Path) -> None:
     parts = state.get("parts") if state else None
     for known in [_mark_in(part) for part in parts.values()] if isinstance(parts, dict) else []:
         if not wait_gone(known, STOP_WAIT_S):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(known.pid, signal.SIGKILL)
-            wait_gone(known, STOP_WAIT_S)
+            _kill(known)
+
+
+def _kill(part: ProcessMark) -> None:
+    """End a part with all that it started: workers hold its port as well."""
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+        workers = [mark(worker.pid) for worker in psutil.Process(part.pid).children(recursive=True)]
+        os.killpg(part.pid, signal.SIGKILL)
+        for one in (part, *workers):
+            wait_gone(one, STOP_WAIT_S)
 
 
 def _state(home: Path) -> dict[str, object] | None:
@@ -295,7 +304,11 @@ class _Running:
         if self._process is None:
             return False
         if self._ready >= 0:
-            self._listen(0)
+            try:
+                self._listen(0)
+            except PartFailed as error:
+                # It could work before. What it says may pass, such as a port that its own last worker still holds.
+                logger.error("part cannot work yet", extra={"part": self.name, "reason": str(error)})  # noqa: TRY400
         if self._process.poll() is None or not self._pause.over():
             return False
         logger.warning("part died and is started again", extra={"part": self.name, "status": self._process.returncode})

@@ -113,7 +113,9 @@ class _Applying:
         try:
             return model.model_validate(document)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            faults = error.errors(include_input=False, include_url=False, include_context=False)
+            # A field whose name has a typo is missing under its true one: the typo is what must be mended.
+            first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
             location = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
             raise self._fault(index, location, _explained(model, location, first)) from None
 

@@ -97,7 +97,7 @@ def sentence_of(fault: Any) -> str:
         return "nobody knows this field"
     if kind == "missing":
         return "is missing"
-    return message.removeprefix("Value error, ")
+    return message.removeprefix("Value error, ").replace("Input should be", "expected", 1)
 
 
 def authorise(operation: Operation[B], caller: Caller, body: B) -> None:

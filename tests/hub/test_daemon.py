@@ -26,6 +26,11 @@ GOOD = (
     PRELUDE
     + "open({out!r}, 'a').write(key.hex() + ' ' + str(os.getpid()) + chr(10)); child.say_ready(); signal.pause()"
 )
+GOOD_BUT_SECOND = (
+    PRELUDE + "open({out!r}, 'a').write(key.hex() + ' ' + str(os.getpid()) + chr(10))\n"
+    "if open({out!r}).read().count(chr(10)) == 2: child.say_failed('the port is taken', 1); sys.exit(1)\n"
+    "child.say_ready(); signal.pause()"
+)
 REFUSES = PRELUDE + "child.say_failed('the key is another one', 3); sys.exit(3)"
 DIES = "import sys; print('no such thing', file=sys.stderr); sys.exit(5)"
 
@@ -96,6 +101,15 @@ def test_a_part_that_is_killed_is_started_again(rig):
     until(lambda: len(rig.starts()) == 2, "the part was not started again")
     rig.stop()
     assert rig.failed is None
+
+
+def test_a_part_that_cannot_start_again_at_once_is_tried_until_it_can(rig):
+    rig.start(rig.part(GOOD_BUT_SECOND))
+    assert rig.ready.wait(20)
+    os.kill(rig.starts()[0][1], signal.SIGKILL)
+    until(lambda: len(rig.starts()) == 3, "the part was given up")
+    assert rig.failed is None
+    rig.stop()
 
 
 def test_a_part_that_cannot_work_ends_the_whole_with_its_words_and_status(rig):

@@ -20,11 +20,11 @@ BIN = Path(sys.executable).parent
 READY_S = 90
 
 
-def until(true: Callable[[], Any], words: str, limit_s: float = 60) -> Any:
+def until(true: Callable[[], Any], words: str | Callable[[], str], limit_s: float = 60) -> Any:
     """What `true` gives as soon as it is something; the limit only ends a test that hangs."""
     end = time.monotonic() + limit_s
     while not (found := true()):
-        assert time.monotonic() < end, words
+        assert time.monotonic() < end, words() if callable(words) else words
         time.sleep(0.05)
     return found
 
@@ -58,7 +58,7 @@ class Whole:
 
     def start(self) -> None:
         self._up = self._process("up", "manyarm", "up")
-        until(self._is_ready, f"not ready: {self._words('up')}", READY_S)
+        until(self._is_ready, lambda: f"not ready: {self._words('up')}", READY_S)
         if "MANYARM_API_KEY" not in self.environ:
             self.manyarm("user", "add", "tester", given="six words that nobody ever guesses\n")
             self.environ["MANYARM_API_KEY"] = self.manyarm("user", "api-key", "tester").strip()
@@ -94,7 +94,7 @@ class Whole:
         def healthy() -> bool:
             return any(t["name"] == name and t["health"] == "healthy" for t in self.json("target", "list", "--json"))
 
-        until(healthy, f"{name} did not become healthy: {self._words(name)}")
+        until(healthy, lambda: f"{name} did not become healthy: {self._words(name)}")
 
     def kill_spoke(self, name: str) -> None:
         self._spokes[name].kill()

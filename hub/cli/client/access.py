@@ -26,6 +26,8 @@ def access(url: str | None = None) -> Access:
     chosen = url or os.environ.get("MANYARM_URL") or saved.get("url", "")
     if not chosen:
         raise CommandFailed("which hub? Set MANYARM_URL, or run: manyarm login URL", Status.USAGE)
+    if not chosen.startswith(("http://", "https://")):
+        raise CommandFailed(f"{chosen!r}: expected an address such as https://manyarm.example.com", Status.USAGE)
     key = os.environ.get("MANYARM_API_KEY") or (saved.get("api_key", "") if saved.get("url") == chosen else "")
     if not key:
         raise CommandFailed(

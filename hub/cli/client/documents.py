@@ -27,7 +27,7 @@ def read_documents(file: Path) -> tuple[list[dict[str, Any]], list[Lines]]:
     try:
         yaml = YAML(typ="safe", pure=True)
         for node in yaml.compose_all(text):
-            if node is None:
+            if node is None or _is_empty(node):
                 continue
             where: Lines = {}
             document = _Reader(file, where, yaml.constructor).value(node, "")
@@ -53,6 +53,11 @@ def _text(file: Path) -> str:
         raise CommandFailed(f"{file}: cannot be read ({error.strerror})", Status.USAGE) from error
     except UnicodeDecodeError as error:
         raise CommandFailed(f"{file}: byte {error.start} is no UTF-8", Status.USAGE) from error
+
+
+def _is_empty(node: Node) -> bool:
+    """Nothing between two lines `---`, or after the last one."""
+    return isinstance(node, ScalarNode) and node.value == "" and str(node.tag).endswith(":null")
 
 
 def _line(node: Node) -> int:

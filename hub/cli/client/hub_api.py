@@ -142,7 +142,10 @@ def _status(http: int) -> Status:
         return Status.NOT_ALLOWED
     if http == 404:
         return Status.NOT_FOUND
-    return Status.UNREACHABLE if http >= 500 else Status.USAGE
+    if http >= 500:
+        # A gateway's words for "nobody is there"; other faults are the hub's own, and it answered.
+        return Status.UNREACHABLE if http in _AGAIN else Status.TASK_FAILED
+    return Status.USAGE
 
 
 def _plain(error: Exception) -> str:

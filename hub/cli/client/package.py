@@ -74,4 +74,7 @@ def _push(hub: HubApi, file: Path) -> Json:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise CommandFailed(f"{file}: cannot be read ({error.strerror})", Status.USAGE) from error
-    return push_file(hub, file, size, digest)
+    try:
+        return push_file(hub, file, size, digest)
+    except CommandFailed as error:
+        raise CommandFailed(f"{file}: {error.message}", error.exit_code) from error

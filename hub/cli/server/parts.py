@@ -15,7 +15,7 @@ import click
 from config.settings import HubSettings, parse_address
 from hub import child
 from hub.cli.ending import CommandFailed, Status
-from hub.cli.server.starting import begin, refuse_uninstalled, telling
+from hub.cli.server.starting import begin, refuse_brokerless, refuse_uninstalled, telling
 from hub.errors import HubError, MasterKeyWrong
 from hub.storage.key_check import compare, unlock
 from hub.storage.vault import Kek, ProcessClass
@@ -58,6 +58,7 @@ def hub(ctx: click.Context) -> None:
     settings = begin(ctx.obj["home"], "engine")
     stop = Event()
     with _telling_parent():
+        refuse_brokerless(settings, own_node=False)
         kek = key_for(settings, ProcessClass.ENGINE)
         database = open_database(settings.database)
         with engine_lock(settings.home):

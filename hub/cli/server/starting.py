@@ -46,6 +46,27 @@ def refuse_uninstalled(settings: HubSettings) -> StoredCheck:
     return stored
 
 
+def refuse_brokerless(settings: HubSettings, *, own_node: bool) -> None:
+    """Whoever starts no node of its own needs a broker's address and that of its HTTP API.
+
+    Raises:
+        CommandFailed: One is missing; says which.
+    """
+    if settings.broker_admin_url or (own_node and not settings.broker_url):
+        return
+    if settings.broker_url:
+        raise CommandFailed(
+            "MANYARM_BROKER_URL is set without MANYARM_BROKER_ADMIN_URL, where the hub makes a user for each spoke: "
+            "set it to the broker's HTTP API, such as http://admin:password@host:15672",
+            Status.USAGE,
+        )
+    raise CommandFailed(
+        "an engine alone needs a broker: set MANYARM_BROKER_URL and MANYARM_BROKER_ADMIN_URL, or run `manyarm up`, "
+        "which starts its own",
+        Status.USAGE,
+    )
+
+
 def telling(command: Callable[P, R]) -> Callable[P, R]:
     """Turn what the hub raises into one sentence and its exit status."""
 

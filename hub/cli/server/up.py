@@ -10,8 +10,8 @@ from hub import child
 from hub.broker.node import PrivateNode
 from hub.cli.ending import CommandFailed
 from hub.cli.server.parts import listening
-from hub.cli.server.starting import begin, telling
-from hub.daemon import Daemon, Part, PartFailed, running_state
+from hub.cli.server.starting import begin, refuse_brokerless, telling
+from hub.daemon import Daemon, Part, PartFailed, end_leftovers, running_state
 from hub.errors import NotFound
 from hub.storage.key_check import unlock
 from hub.storage.vault import ProcessClass
@@ -31,7 +31,11 @@ def up(ctx: click.Context) -> None:
     if running is not None:
         click.echo(f"Manyarm runs here already: {running.get('portal')}")
         return
+    refuse_brokerless(settings, own_node=True)
     master = _master_key(settings)
+    _refuse_damaged_keyring(settings, master)
+    # What a killed `up` has left may still hold a port for a moment.
+    end_leftovers(settings.home)
     for bind, setting in _addresses(settings):
         _probe(bind, setting)
     daemon = _daemon(settings, master)
@@ -47,6 +51,18 @@ def _master_key(settings: HubSettings) -> MasterKey:
         return unlock(settings.master_key_source, settings.home, settings.database)
     except NotFound as error:
         raise CommandFailed(f"{settings.home} holds no hub yet; first: manyarm init", 2) from error
+
+
+def _refuse_damaged_keyring(settings: HubSettings, master: MasterKey) -> None:
+    """Whichever part's keys do not open: it is told before anything is started.
+
+    Raises:
+        KeyringDamaged: The master key fits, one of the keys under it does not.
+    """
+    from hub.composition import open_vault
+
+    for process_class in ProcessClass:
+        open_vault(settings, master.kek(process_class))
 
 
 def _daemon(settings: HubSettings, master: MasterKey) -> Daemon:

@@ -44,6 +44,12 @@ def test_each_value_has_its_line_under_its_pointer(tmp_path):
     assert lines[1][""] == 7
 
 
+def test_empty_documents_are_passed_over(tmp_path):
+    documents, lines = read(tmp_path, "---\n# nothing\n---\nkind: A\n---\n")
+    assert documents == [{"kind": "A"}]
+    assert lines[0]["/kind"] == 4
+
+
 def test_a_value_from_the_environment_is_filled_in_here(tmp_path, monkeypatch):
     monkeypatch.setenv("DEMO_TOKEN", "s3cret")
     documents, _ = read(
