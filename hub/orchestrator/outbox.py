@@ -272,17 +272,16 @@ class Publisher:
         }
 
     def _write(self, going: Sequence[_Made], now_ms: int) -> None:
-        commands = [item for item in going if item.due.kind is OutboxKind.COMMAND]
+        commands = [item.due.cid for item in going if item.due.kind is OutboxKind.COMMAND]
         welcomes = [item.due.row for item in going if item.due.kind is OutboxKind.WELCOME]
-        others = [item.due.row for item in going if item.due.kind is not OutboxKind.WELCOME]
+        others = [item for item in going if item.due.kind is not OutboxKind.WELCOME]
         if commands:
-            IssuedFrame.insert_many([_issued(item, now_ms) for item in commands]).execute()
-            Job.update(sent_at=now_ms).where(
-                Job.id.in_([item.due.cid for item in commands]), Job.sent_at.is_null()
-            ).execute()
+            Job.update(sent_at=now_ms).where(Job.id.in_(commands), Job.sent_at.is_null()).execute()
         if others:
+            # Cancels too: one that comes before its command is answered by a result of its own.
+            IssuedFrame.insert_many([_issued(item, now_ms) for item in others]).execute()
             Outbox.update(state=OutboxState.PUBLISHED, published_at=now_ms, attempts=Outbox.attempts + 1).where(
-                Outbox.id.in_(others)
+                Outbox.id.in_([item.due.row for item in others])
             ).execute()
         if welcomes:
             # A welcome that is lost is asked for anew with another nonce.
@@ -322,6 +321,15 @@ def republish(cids: Iterable[str]) -> int:
         )
         .execute()
     )
+
+
+def settle_cancels(cid: str) -> None:
+    """The job's end is known: nobody needs to be asked to stop it any more; inside `write_tx`."""
+    Outbox.update(state=OutboxState.DONE).where(
+        Outbox.cid == cid,
+        Outbox.kind == OutboxKind.CANCEL,
+        Outbox.state.in_([OutboxState.WAITING, OutboxState.PUBLISHED]),
+    ).execute()
 
 
 def _box(body: bytes) -> str:

@@ -16,7 +16,7 @@ from hub.orchestrator.effects import Level
 from hub.orchestrator.events import Event, JobAccepted, JobEnded, JobStarted
 from hub.orchestrator.held import HeldResults
 from hub.orchestrator.opening import Door, Opened
-from hub.orchestrator.outbox import republish
+from hub.orchestrator.outbox import republish, settle_cancels
 from hub.orchestrator.parts import EngineParts
 from hub.orchestrator.secret_values import Masks, Secrets
 from hub.orchestrator.steering import Steering, say
@@ -178,6 +178,7 @@ class Replies:
             ).on_conflict_ignore().execute()
 
     def _second_end(self, opened: Opened, body: Result, job: Any, digest: str) -> None:
+        settle_cancels(opened.cid)
         if digest == job.result_sha256:
             return
         if job.result_sha256 is None and job.state in JOB_ENDED:
@@ -195,7 +196,8 @@ class Replies:
             .first()
         )
         job = Job.get_or_none(Job.id == issued[0]) if issued else None
-        if job is None or job.state in JOB_ENDED:
+        # Once accepted it runs, whatever becomes of a second delivery or a cancel; its result or deadline ends it.
+        if job is None or job.state is not JobState.SENT:
             return
         logger.info("command refused by spoke", extra={"job": job.id, "code": body.code})
         sent = IssuedFrame.select().where(IssuedFrame.cid == job.id).count()

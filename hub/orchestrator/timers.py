@@ -111,9 +111,9 @@ class Clockwork:
         """Rows that nobody will ask for."""
         with write_tx():
             IssuedFrame.delete().where(IssuedFrame.issued_at < now_ms - _FRAMES_KEPT_MS).execute()
-            Outbox.delete().where(
-                Outbox.state.in_([OutboxState.DONE, OutboxState.DEAD]), Outbox.created_at < now_ms - _DAY_MS
-            ).execute()
+            over = Outbox.state.in_([OutboxState.DONE, OutboxState.DEAD]) & (Outbox.created_at < now_ms - _DAY_MS)
+            # A cancel that nobody answered stays what it was, and is not sent after its time.
+            Outbox.delete().where(over | (Outbox.expires_at < now_ms - _DAY_MS)).execute()
             unanswered: Any = SpokeSession.select(SpokeSession.id).where(
                 ~SpokeSession.live, SpokeSession.last_counter == 0, SpokeSession.opened_at < now_ms - _DAY_MS
             )

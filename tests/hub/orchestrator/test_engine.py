@@ -1,5 +1,6 @@
 """The engine over real rows and the real wire: only the broker and the supervisors are simulated."""
 
+import time
 from threading import Event as Gate
 from threading import Thread
 
@@ -9,11 +10,14 @@ from hub.orchestrator import task_log
 from hub.orchestrator.engine import Engine
 from hub.orchestrator.events import CancelAsked
 from hub.orchestrator.task_steps import task_steps
-from hub.states import Health, JobState, LogState, OutboxState, SpokeState, TaskState
+from hub.states import Health, JobState, LogState, OutboxKind, OutboxState, SpokeState, TaskState
 from hub.storage.database import connection, write_tx
 from hub.storage.models import Event, Job, Outbox, OutputVariable, Spoke, Target, Task
+from runner.contract.spool import CHAIN_START
 from tests.hub.orchestrator.rig import Rig, Run, until, variable
-from wire.messages import Ack, AckState
+from wire.envelope import MessageType
+from wire.messages import Ack, AckState, Command, EndState, Reject, Result
+from wire.topology import EventKind
 
 
 @pytest.fixture
@@ -148,6 +152,65 @@ def test_a_cancel_overtakes_the_work_and_ends_it(rig):
         rig.engine.orchestrator.ask_cancel(rig.context, Task.get_by_id(task.id))
     ended = rig.ended(task, TaskState.CANCELLED)
     assert texts(rig, ended, target="web-01")[0] == "begun"
+
+
+def test_a_cancel_that_comes_before_its_command_is_answered_and_counts(rig):
+    web = rig.spoke("web-01").start()
+    rig.engine.start()
+    assert web.live.wait(10)
+    lost = []
+
+    def receive(frame):
+        received = web.session.receive(frame, time.monotonic())
+        if isinstance(received.body, Command):
+            lost.append(received)
+            return
+        at = int(time.time() * 1000)
+        body = Result(EndState.CANCELLED, None, "", (), (), (), 0, None, at, at, 0, CHAIN_START.hex(), "")
+        header = {"cid": received.header.cid, "re": received.header.mid, "rh": received.frame_sha256}
+        web.publish(EventKind.RESULT, web.seal(MessageType.RESULT, body, **header).frame)
+
+    web.receive = receive
+    task = rig.run("sleep 60", web)
+    until(lambda: lost)
+    with write_tx():
+        rig.engine.orchestrator.ask_cancel(rig.context, Task.get_by_id(task.id))
+    rig.ended(task, TaskState.CANCELLED)
+    assert not Event.select().where(Event.action == "reply.refused").exists()
+
+
+def test_a_reject_of_a_second_delivery_ends_no_job_that_was_accepted(rig):
+    gate = Gate()
+    web = rig.spoke("web-01", lambda _: Run(gate=gate)).start()
+    rig.engine.start()
+    task = rig.run("sleep 60", web)
+    until(lambda: Job.get(Job.task == task.id).state is JobState.RUNNING)
+    body = Reject(next(iter(web.journal.values())).mid, "ENV_POLICY", "")
+    web.publish(EventKind.REJECT, web.seal(MessageType.REJECT, body).frame)
+    gate.set()
+    rig.ended(task)
+
+
+def test_a_cancel_behind_a_job_that_was_given_up_ends_with_its_answer_or_its_time(rig):
+    gate = Gate()
+    web = rig.spoke("web-01", lambda _: Run(gate=gate)).start()
+    rig.engine.start()
+    task = rig.run("sleep 60", web)
+    until(lambda: Job.get(Job.task == task.id).state is JobState.RUNNING)
+    cancel = web._cancel
+    web._cancel = lambda _: None
+    rig.shift_ms = 3 * 3600 * 1000
+    rig.ended(task, TaskState.UNKNOWN)
+    rig.shift_ms = 0
+    sent = until(lambda: Outbox.get_or_none(Outbox.kind == OutboxKind.CANCEL))
+    assert sent.state not in (OutboxState.DONE, OutboxState.DEAD)
+    web._cancel = cancel
+    gate.set()
+    until(lambda: Outbox.get_by_id(sent.id).state is OutboxState.DONE)
+    Outbox.update(state=OutboxState.WAITING).where(Outbox.id == sent.id).execute()
+    rig.shift_ms = 3 * 24 * 3600 * 1000
+    rig.engine.clockwork._tidy(rig.parts.clock_ms())
+    assert Outbox.get_or_none(Outbox.id == sent.id) is None
 
 
 def test_a_cancel_before_the_spoke_was_ever_live_takes_the_command_back(rig):
