@@ -18,7 +18,7 @@ from spokes.agent.artifacts import ArtifactCourier
 from spokes.agent.errors import CannotStart, GatewayUnreachable, JournalFailed, SpoolDamaged
 from spokes.agent.job_folder import CANCEL, JOB, OUTCOME, WORK, folder_of, job_file
 from spokes.agent.journal import Entry, Journal, State
-from spokes.agent.machine import JobRun, Machine, Watch
+from spokes.agent.machine import JobRun, Machine, Seen, Watch
 from spokes.agent.package_cache import PackageCache
 from spokes.agent.reporter import Reporter
 from spokes.agent.results import blanked, from_journal, outcome_result, plain_result, spool_bytes, unknown_result
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
 _LAUNCH_S = 5.0
+# A frame costs the hub a transaction, whether it holds one record or a thousand: the first words of a run go together.
+_GATHER_S = 0.02
 _NEEDED_BY_THE_RUN = (WORK, JOB, CANCEL, "reserve")
 
 
@@ -276,24 +278,25 @@ class JobExecutor:
         """None if the daemon leaves before."""
         while not self._stopping.is_set():
             try:
-                seen = watch.read(shipper.frame_bytes, _LOOK_S if shipper.idle else 0.05)
+                seen = _gathered(watch, shipper.frame_bytes, _LOOK_S if shipper.idle else 0.05)
             except SpoolDamaged as error:
-                return unknown_result(watch.position, str(error), at_ms=self._now_ms())
+                return self._result_without_outcome(entry, watch, str(error))
             if seen.data:
                 shipper.ship(seen)
             else:
                 shipper.settle()
             if seen.lost:
-                return self._result_of_lost(entry, watch)
-            if seen.outcome is not None and (not seen.data or watch.position.offset >= spool_bytes(seen.outcome)):
+                known = f"its supervisor ended without a word after {watch.position.records} records of output"
+                return self._result_without_outcome(entry, watch, known)
+            if seen.outcome is not None and _is_sent(seen, shipper):
                 return self._result_of(entry, seen.outcome, watch)
         return None
 
-    def _result_of_lost(self, entry: Entry, watch: Watch) -> Result:
+    def _result_without_outcome(self, entry: Entry, watch: Watch, known: str) -> Result:
+        """What an earlier daemon said stays said."""
         if entry.result:
             return from_journal(entry.result)
-        logger.warning("job lost", extra={"job": entry.cid})
-        known = f"its supervisor ended without a word after {watch.position.records} records of output"
+        logger.warning("job lost", extra={"job": entry.cid, "known": known})
         return unknown_result(watch.position, known, at_ms=self._now_ms())
 
     def _result_of(self, entry: Entry, outcome: bytes, watch: Watch) -> Result:
@@ -347,6 +350,32 @@ class JobExecutor:
             self._active[cid] = runner
 
 
+def _gathered(watch: Watch, limit: int, wait_s: float) -> Seen:
+    """What is new, and what comes within a moment of it; at once if that is much, or the run's end.
+
+    Raises:
+        SpoolDamaged: There is nothing before the damage that is not read yet.
+    """
+    seen = watch.read(limit, wait_s)
+    ends = time.monotonic() + _GATHER_S
+    while seen.data and seen.outcome is None and len(seen.data) < limit // 4:
+        left_s = ends - time.monotonic()
+        if left_s <= 0:
+            break
+        try:
+            more = watch.read(limit - len(seen.data), left_s)
+        except SpoolDamaged:
+            break
+        seen = Seen(seen.data + more.data, more.after, more.outcome, more.lost)
+    return seen
+
+
+def _is_sent(seen: Seen, shipper: LogShipper) -> bool:
+    """Whether the result may follow: behind the log, unless the broker takes no log."""
+    return not seen.data or shipper.held_up or seen.after.offset >= spool_bytes(seen.outcome or b"")
+
+
 def _has_run(entry: Entry) -> bool:
     """Its folder may hold more than its row: values that are secret, and log that the hub does not have yet."""
-    return entry.state is State.FINISHED and bool(entry.result) and from_journal(entry.result).started_at > 0
+    result = from_journal(entry.result) if entry.result else None
+    return result is not None and (result.started_at > 0 or result.records > 0)

@@ -50,6 +50,11 @@ class LogShipper:
     def idle(self) -> bool:
         return not self._window
 
+    @property
+    def held_up(self) -> bool:
+        """The last of it was not taken, and nothing since."""
+        return self._failures > 0
+
     def ship(self, seen: Seen) -> None:
         """Send what was read; waits while the window is full, or while there is no session."""
         if not self._uplink.wait_live(self._stopping):

@@ -2,9 +2,13 @@
 
 import sqlite3
 import time
+from concurrent.futures import Future
 from contextlib import contextmanager
 
 from spokes.agent.errors import JournalFailed
+from tests.fakes.memory import MemoryConnection
+from tests.fakes.spoke_home import serving
+from wire.errors import Nacked
 
 
 def folder_of(world, cid):
@@ -112,3 +116,27 @@ def test_a_journal_that_cannot_be_read_costs_no_thread(world):
 
         daemon.executor._slots.submit(breaks)
         assert world.end.result(world.run().cid).state == "succeeded"
+
+
+class WithoutLogs(MemoryConnection):
+    """A broker whose log queue is full."""
+
+    def publish(self, message):
+        if not message.key.endswith(".log"):
+            return super().publish(message)
+        failed = Future()
+        failed.set_exception(Nacked("the queue is full"))
+        return failed
+
+
+def test_the_log_of_a_cancelled_run_arrives_after_a_restart(world):
+    with serving(world.home, WithoutLogs(world.broker, f"spoke-{world.home.spoke_id}")):
+        sent = world.run("echo the last words; sleep 60")
+        output = folder_of(world, sent.cid) / "output"
+        world.end.wait(lambda: output.exists() and b"last words" in output.read_bytes(), "some output")
+        world.end.cancel(world.home.spoke_id, sent.cid)
+        assert world.end.result(sent.cid).state == "cancelled"
+    assert not world.end.logs[sent.cid]
+    with world.serving():
+        assert b"the last words" in world.end.whole_log(sent.cid)
+        assert {result.state for result in world.end.results[sent.cid]} == {"cancelled"}
