@@ -50,6 +50,10 @@ def end_session(leader: ProcessName) -> int:
     """KILL every process of the session that a dead leader has left behind; returns how many."""
     if leader.boot_id != boot_id() or leader.pid <= 1:
         return 0
+    # While a session has members the kernel gives its leader's number to nobody: another's pid means that none is left.
+    holder = _stat(leader.pid)
+    if holder is not None and int(holder[_START_TIME]) != leader.start_time:
+        return 0
     ended = 0
     for pid in sorted(int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()):
         fields = _stat(pid)

@@ -1,11 +1,14 @@
 """What the machine does to a spoke: a disk that takes nothing for a while, a daemon that is told to go at a bad moment."""
 
+import signal
 import sqlite3
+import subprocess
 import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 
 from spokes.agent.errors import JournalFailed
+from spokes.agent.processes import ProcessName, boot_id, end_session, start_time
 from tests.fakes.memory import MemoryConnection
 from tests.fakes.spoke_home import serving
 from wire.errors import Nacked
@@ -140,3 +143,15 @@ def test_the_log_of_a_cancelled_run_arrives_after_a_restart(world):
     with world.serving():
         assert b"the last words" in world.end.whole_log(sent.cid)
         assert {result.state for result in world.end.results[sent.cid]} == {"cancelled"}
+
+
+def test_a_stranger_who_leads_a_session_under_a_used_pid_is_not_ended():
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        started = start_time(stranger.pid)
+        assert end_session(ProcessName(stranger.pid, started - 1, boot_id())) == 0
+        assert stranger.poll() is None
+        assert end_session(ProcessName(stranger.pid, started, boot_id())) == 1
+        assert stranger.wait(timeout=10) == -signal.SIGKILL
+    finally:
+        stranger.kill()
