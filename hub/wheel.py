@@ -19,8 +19,9 @@ def pack_wheel(folder: Path) -> Path:
     version = distribution.version
     info = f"manyarm-{version}.dist-info"
     members = dict(_room_files())
-    members[f"{info}/METADATA"] = _text(distribution, "METADATA")
-    members[f"{info}/entry_points.txt"] = _text(distribution, "entry_points.txt")
+    for name in ("METADATA", "entry_points.txt", "licenses/LICENSE"):
+        members[f"{info}/{name}"] = _text(distribution, name)
+    members[f"{info}/top_level.txt"] = "".join(f"{room}\n" for room in ROOMS).encode()
     members[f"{info}/WHEEL"] = _WHEEL.encode()
     members[f"{info}/RECORD"] = _record(members, f"{info}/RECORD")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

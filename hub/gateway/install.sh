@@ -86,7 +86,7 @@ if digest.hexdigest() != expected:
 PYTHON
 
 "$python" -m venv "$into" || fail "no environment can be made in $into"
-"$into/bin/python" -m pip install --quiet --disable-pip-version-check "$temporary/$wheel" ||
+"$into/bin/python" -m pip install --quiet --disable-pip-version-check "$temporary/$wheel[spoke]" ||
     fail "pip could not install the wheel into $into"
 
 printf '\nmanyarm-spoke is installed. Join this machine to its hub with:\n\n'
