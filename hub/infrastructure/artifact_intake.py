@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hub.packages.errors import NoSpace, raising_no_space
 from hub.states import ArtifactState, InboxKind, InboxState
 from hub.storage.database import connection, write_tx
 from hub.storage.files import FileStore
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 FILE_KIND = "artifact"
 _BATCH = 20
+_START = (0, "")
+_FULL_PAUSE_MS = 10_000
 # A result follows its artifacts within moments; a spoke that was cut off brings both again.
 _UNCLAIMED_MS = 24 * 3600 * 1000
 
@@ -44,14 +47,34 @@ class ArtifactIntake:
 
     def __init__(self, parts: IntakeParts) -> None:
         self._parts = parts
+        self._looked_at = _START
+        self._not_before_ms = 0
 
     def sweep(self) -> int:
-        """Take what has been announced and brought; how many that were."""
-        with connection():
-            waiting = GatewayInbox.select().where(
-                GatewayInbox.kind == InboxKind.ARTIFACT, GatewayInbox.state == InboxState.NEW
-            )
-            return sum(1 for row in list(waiting.order_by(GatewayInbox.received_at).limit(_BATCH)) if self._take(row))
+        """Take what has been announced and brought, of the next few that wait; how many that were."""
+        now_ms = self._parts.clock_ms()
+        if now_ms < self._not_before_ms:
+            return 0
+        try:
+            with connection():
+                return sum(1 for row in self._next_few() if self._take(row))
+        except NoSpace:
+            self._not_before_ms = now_ms + _FULL_PAUSE_MS
+            logger.error("disk is full; artifacts wait", extra={"next_try_s": _FULL_PAUSE_MS // 1000})  # noqa: TRY400  The sentence says all.
+            return 0
+
+    def _next_few(self) -> list[GatewayInbox]:
+        """Round and round: what nobody has announced must not stand before what somebody has."""
+        at, row_id = self._looked_at
+        here = GatewayInbox.received_at
+        waiting = GatewayInbox.select().where(
+            GatewayInbox.kind == InboxKind.ARTIFACT,
+            GatewayInbox.state == InboxState.NEW,
+            (here > at) | ((here == at) & (GatewayInbox.id > row_id)),
+        )
+        rows = list(waiting.order_by(here, GatewayInbox.id).limit(_BATCH))
+        self._looked_at = (rows[-1].received_at, rows[-1].id) if len(rows) == _BATCH else _START
+        return rows
 
     def _take(self, row: GatewayInbox) -> bool:
         artifact = _announced(row)
@@ -62,7 +85,7 @@ class ArtifactIntake:
     def _stored(self, row: GatewayInbox, artifact: Artifact) -> Artifact:
         """The artifact with its end: stored as the result describes it, or refused and gone."""
         try:
-            with self._sealed(row).open("rb") as sealed:
+            with raising_no_space(), self._sealed(row).open("rb") as sealed:
                 found = self._parts.files.write(
                     FILE_KIND, artifact.id, open_artifact(sealed, self._parts.boxes(), artifact.id)
                 )

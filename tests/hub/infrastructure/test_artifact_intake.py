@@ -1,5 +1,6 @@
 """Artifacts from the gateway's folder to the hub's own."""
 
+import errno
 import hashlib
 import io
 
@@ -73,6 +74,43 @@ def test_an_announced_artifact_is_stored_sealed(intake):
     assert GatewayInbox.select().count() == 0
     held = b"".join(path.read_bytes() for path in (intake.hub.home / "artifacts").rglob("*") if path.is_file())
     assert b"report report" not in held
+
+
+def test_artifacts_that_nobody_announced_hold_up_no_others(intake):
+    for _ in range(50):
+        intake.bring(new_id())
+    intake.now_ms += 1
+    artifact = intake.announce()
+    intake.bring(artifact.id)
+    assert sum(intake.intake.sweep() for _ in range(4)) == 1
+    later = intake.announce()
+    intake.bring(later.id)
+    assert sum(intake.intake.sweep() for _ in range(4)) == 1
+    assert GatewayInbox.select().count() == 50
+
+
+class FullDisk(FileStore):
+    """Takes nothing as long as it is full."""
+
+    full = True
+
+    def write(self, *given):
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(*given)
+
+
+def test_a_full_disk_loses_no_artifact(intake):
+    disk = FullDisk(intake.hub.engine, intake.hub.home / "artifacts")
+    sweeping = ArtifactIntake(IntakeParts(disk, intake.incoming, lambda: intake.hub.boxes, lambda: intake.now_ms))
+    artifact = intake.announce()
+    intake.bring(artifact.id)
+    assert sweeping.sweep() == 0
+    assert Artifact.get().state == ArtifactState.EXPECTED
+    disk.full = False
+    intake.now_ms += 60_000
+    assert sweeping.sweep() == 1
+    assert b"".join(disk.open(FILE_KIND, artifact.id)) == CONTENT
 
 
 def test_an_artifact_waits_for_its_result_but_not_for_ever(intake):
