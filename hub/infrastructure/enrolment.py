@@ -19,7 +19,7 @@ from hub.infrastructure.display_names import fault_of, shown
 from hub.infrastructure.join_codes import SPOKE
 from hub.infrastructure.spokes import thumbprint_of, trust
 from hub.states import Approval, EnrolmentState, InboxKind, InboxState, SpokeState
-from hub.storage.database import connection, is_postgres, write_tx
+from hub.storage.database import connection, database_is_away, is_postgres, write_tx
 from hub.storage.models import Enrolment, Environment, GatewayInbox, JoinToken, Spoke, TrustFrame
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
@@ -89,7 +89,9 @@ class Enrolments:
             self._refuse(row, refusal.code, refusal.detail)
         except HubError as error:
             self._refuse(row, Code.JOIN_SCOPE, error.detail)
-        except Exception:
+        except Exception as error:
+            if database_is_away(error):
+                raise
             # One frame must not hold up those behind it, whatever is in it.
             logger.exception("enrolment failed", extra={"frame": row.sha256})
             self._refuse(row, Code.JOIN_BAD, "it could not be processed; see the engine's log")

@@ -1,8 +1,10 @@
 """From a join code to a trusted spoke, and out again."""
 
 import pytest
+from peewee import OperationalError
 
 from hub.errors import Conflict, Invalid, NotFound, SealBroken
+from hub.infrastructure.enrolment import EnrolmentParts, Enrolments
 from hub.infrastructure.join_codes import revoke_join_code
 from hub.infrastructure.spoke_keys import SpokeDirectory
 from hub.infrastructure.spokes import approve_spoke, revoke_spoke, thumbprint_of
@@ -65,6 +67,24 @@ def test_the_same_frame_twice_is_one_spoke(enrolling, hub):
     enrolling.take(frame)
     assert Spoke.select().count() == 1
     assert enrolling.refusals() == []
+
+
+def test_a_database_that_is_away_for_a_moment_costs_nobody_his_code(enrolling, hub):
+    frame = Machine(hub).frame(enrolling.code())
+    locked = [OperationalError("database is locked")]
+
+    def boxes():
+        if locked:
+            raise locked.pop()
+        return hub.boxes
+
+    busy = Enrolments(EnrolmentParts(hub.engine, hub.seals, boxes, hub.hub_id, lambda: enrolling.now_ms))
+    enrolling.arrive(frame)
+    with pytest.raises(OperationalError):
+        busy.sweep()
+    assert enrolling.refusals() == []
+    busy.sweep()
+    assert Spoke.get().name == "web-1"
 
 
 def test_the_answer_waits_for_a_broker_that_is_away(enrolling, hub):
