@@ -36,7 +36,7 @@ class ArtifactCourier:
         door: Takes sealed artifacts.
         open_file: Opens a file by its path in the home, for reading.
         hub_box: The hub's box key of the moment.
-        give_up_s: A gateway that is silent for so long does not hold back the result any longer.
+        give_up_s: A gateway that is silent for so long does not hold back the result of a job any longer.
     """
 
     def __init__(
@@ -54,14 +54,18 @@ class ArtifactCourier:
 
     def bring(self, cid: str, capability: str, outcome: bytes, stopping: Stopping) -> tuple[ArtifactRef, ...]:
         """References to what the outcome lists; one that could not be brought has no id, so its loss is seen."""
+        ends = time.monotonic() + self._give_up_s
         return tuple(
-            self._bring_one(cid, capability, found, stopping) for found in artifacts_in(outcome) if _is_artifact(found)
+            self._bring_one(cid, capability, found, stopping, ends)
+            for found in artifacts_in(outcome)
+            if _is_artifact(found)
         )
 
-    def _bring_one(self, cid: str, capability: str, found: dict[str, Any], stopping: Stopping) -> ArtifactRef:
+    def _bring_one(
+        self, cid: str, capability: str, found: dict[str, Any], stopping: Stopping, ends: float
+    ) -> ArtifactRef:
         # The run names a file; only which one of its folder's numbered copies it is, is believed.
         path = f"{folder_of(cid)}/artifacts/{PurePosixPath(found['path']).name}"
-        ends = time.monotonic() + self._give_up_s
         artifact, pause_s = new_id(), 0.5
         while not stopping.is_set():
             try:

@@ -289,7 +289,9 @@ class JobExecutor:
                 known = f"its supervisor ended without a word after {watch.position.records} records of output"
                 return self._result_without_outcome(entry, watch, known)
             if seen.outcome is not None and _is_sent(seen, shipper):
-                return self._result_of(entry, seen.outcome, watch)
+                result = self._result_of(entry, seen.outcome, watch)
+                # A daemon that leaves may have left artifacts behind: the next one brings them.
+                return None if self._stopping.is_set() else result
         return None
 
     def _result_without_outcome(self, entry: Entry, watch: Watch, known: str) -> Result:
@@ -366,7 +368,8 @@ def _gathered(watch: Watch, limit: int, wait_s: float) -> Seen:
             more = watch.read(limit - len(seen.data), left_s)
         except SpoolDamaged:
             break
-        seen = Seen(seen.data + more.data, more.after, more.outcome, more.lost)
+        # A lost run is said by the next look, when all before it is on its way.
+        seen = Seen(seen.data + more.data, more.after, more.outcome, lost=False)
     return seen
 
 

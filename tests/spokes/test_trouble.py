@@ -7,7 +7,7 @@ import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from spokes.agent.errors import JournalFailed
+from spokes.agent.errors import GatewayUnreachable, JournalFailed
 from spokes.agent.processes import ProcessName, boot_id, end_session, start_time
 from tests.fakes.memory import MemoryConnection
 from tests.fakes.spoke_home import serving
@@ -155,3 +155,19 @@ def test_a_stranger_who_leads_a_session_under_a_used_pid_is_not_ended():
         assert stranger.wait(timeout=10) == -signal.SIGKILL
     finally:
         stranger.kill()
+
+
+def test_an_artifact_that_a_leaving_daemon_could_not_bring_is_brought_by_the_next_one(world):
+    def silent(*_):
+        raise GatewayUnreachable("no answer")
+
+    with world.serving() as daemon:
+        daemon._gateway.put_artifact = silent
+        sent = world.run("echo something > report.txt; new_artifact report.txt")
+        outcome = folder_of(world, sent.cid) / "outcome.json"
+        world.end.wait(outcome.exists, "the end of the run")
+        time.sleep(0.5)
+    assert not world.end.results[sent.cid]
+    with world.serving():
+        (ref,) = world.end.result(sent.cid).artifacts
+        assert ref.artifact in world.gateway.artifacts
