@@ -10,7 +10,14 @@ from typing import Any, Callable, Dict, List, Tuple
 
 from runner.contract.errors import ContractError, MessageRefused, shown
 from runner.contract.masking import Patterns, mask_text, weakness
-from runner.contract.service_messages import MESSAGES_MAX, ServiceMessage, frame, parse_message, take_frame
+from runner.contract.service_messages import (
+    MESSAGES_MAX,
+    OUTPUTS_MAX_CHARS,
+    ServiceMessage,
+    frame,
+    parse_message,
+    take_frame,
+)
 from runner.contract.spool import Stream
 from runner.job_variables import JobVariables
 from runner.spool_writer import SpoolWriter
@@ -55,7 +62,8 @@ class ServiceDesk:
         try:
             self._do(parse_message(data))
         except ContractError as error:
-            self._say(Stream.WARNING, str(error))
+            # A script may print such lines for ever, so they count as what it prints.
+            self._spool.output(Stream.WARNING, self._masked(str(error)))
 
     def set_output(self, name: str, value: str, *, is_secret: bool = False) -> None:
         """An output variable; one that holds a known secret is a secret itself."""
@@ -85,6 +93,9 @@ class ServiceDesk:
         return value
 
     def _set_variable(self, fields: Dict[str, Any]) -> str:
+        others = sum(len(one["value"]) for name, one in self.outputs.items() if name != fields["name"])
+        if others + len(fields["value"]) > OUTPUTS_MAX_CHARS:
+            raise MessageRefused(f"the outputs of a step have at most {OUTPUTS_MAX_CHARS} characters together")
         self.set_output(fields["name"], fields["value"], is_secret=fields["secret"])
         return ""
 
@@ -116,7 +127,10 @@ class ServiceDesk:
         return ""
 
     def _say(self, stream: Stream, text: str) -> None:
-        self._spool.text(stream, mask_text(text, self._known).rstrip("\n").encode("utf-8", "replace") + b"\n")
+        self._spool.text(stream, self._masked(text))
+
+    def _masked(self, text: str) -> bytes:
+        return mask_text(text, self._known).rstrip("\n").encode("utf-8", "replace") + b"\n"
 
 
 class ServiceSocket:

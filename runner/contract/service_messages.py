@@ -18,6 +18,8 @@ from runner.contract.fields import parse_object
 
 VALUE_MAX_BYTES = 64 * 1024
 MESSAGES_MAX = 1_000
+# What fits, written as JSON, into the one message that brings the result to the hub.
+OUTPUTS_MAX_CHARS = 512 * 1024
 FRAME_MAX_BYTES = 8 * VALUE_MAX_BYTES
 OUTPUT_NAME = re.compile(r"[A-Za-z][\w.-]{0,63}\Z", re.ASCII)
 LINE_START = b"##manyarm["

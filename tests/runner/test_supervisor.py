@@ -200,6 +200,35 @@ def test_output_past_its_cap_is_dropped_with_a_line_that_says_so(rig):
     assert run.outcome["outputs"][0]["name"] == "Done"
 
 
+def test_artifacts_are_collected_from_a_script_that_failed_and_from_none_that_was_ended(rig):
+    script = "echo something > report.txt; new_artifact report.txt;"
+    (artifact,) = rig.script(f"{script} exit 3").outcome["artifacts"]
+    assert artifact["name"] == "report.txt"
+    run = rig.start_script(f"{script} echo ready; sleep 60")
+    run.until("ready")
+    (run.folder / "cancel").write_text('{"reason": "asked to"}')
+    outcome = run.wait()
+    assert (outcome["state"], outcome["artifacts"]) == ("cancelled", [])
+
+
+def test_refused_service_lines_count_as_output(rig):
+    line = "##manyarm[$MANYARM_TOKEN] no message"
+    run = rig.script(f'for i in {{1..20000}}; do echo "{line}"; done', limits={"out_bytes": 5000})
+    assert run.outcome["state"] == "succeeded"
+    assert (run.folder / "output").stat().st_size < 20_000
+    assert {"event": "truncated", "bytes": 5000} in run.events
+
+
+def test_outputs_that_no_result_could_carry_are_refused_to_the_script(rig):
+    script = "import manyarm\nfor i in range(30):\n    manyarm.set_variable(f'Big{i}', 'x' * 60_000)"
+    run = rig.script(script, shell="python")
+    assert run.outcome["state"] == "failed"
+    assert "outputs of a step have at most" in run.text()
+    assert len(run.outcome["outputs"]) == 8
+    again = rig.script("for i in {1..300}; do set_variable Same one; done")
+    assert [output["value"] for output in again.outcome["outputs"]] == ["one"]
+
+
 def test_no_record_is_larger_than_the_contract_says(rig):
     run = rig.script("head -c 3000000 /dev/zero | tr '\\0' x; echo; for i in {1..3000}; do echo $i; done")
     assert len(run.out) == 3000001 + len("".join(f"{i}\n" for i in range(1, 3001)))
