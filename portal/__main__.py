@@ -15,8 +15,7 @@ from hub import child, composition
 from hub.certificates import portal_tls
 from hub.cli.ending import CommandFailed
 from hub.cli.server.parts import key_for, listening
-from hub.cli.server.starting import begin
-from hub.errors import HubError
+from hub.cli.server.starting import begin, telling
 from hub.serving import listen, serve
 from hub.storage.vault import Kek, ProcessClass
 from portal import login
@@ -33,13 +32,11 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     asked = parser.parse_args()
     try:
-        run(begin(asked.home, "portal"))
-    except (HubError, CommandFailed) as error:
-        status = error.exit_status if isinstance(error, HubError) else error.exit_code
-        words = error.detail if isinstance(error, HubError) else error.message
-        child.say_failed(words, status)
-        sys.stderr.write(f"Error: {words}\n")
-        sys.exit(status)
+        telling(run)(begin(asked.home, "portal"))
+    except CommandFailed as error:
+        child.say_failed(error.message, error.exit_code)
+        sys.stderr.write(f"Error: {error.message}\n")
+        sys.exit(error.exit_code)
 
 
 def run(settings: HubSettings) -> None:

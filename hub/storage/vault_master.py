@@ -112,13 +112,15 @@ def write_kek(kek: Kek, path: Path) -> None:
     write_private(path, json.dumps({"class": kek.cls, "kek": kek.key.hex(), "mk_check": kek.mk_check}) + "\n")
 
 
-def read_kek(path: Path, home: Path) -> Kek:
-    """The key of such a file, which must be as private as a master key."""
+def read_kek(source: Path | str, home: Path) -> Kek:
+    """The key of such a file, which must be as private as a master key, or of `systemd-credential:NAME`."""
+    kind, _, name = str(source).partition(":")
     try:
-        given = json.loads(read_private(path, home))
-        return Kek(ProcessClass(given["class"]), _parse(given["kek"], str(path)), str(given["mk_check"]))
+        text = _credential(name) if kind == "systemd-credential" else read_private(Path(source), home)
+        given = json.loads(text)
+        return Kek(ProcessClass(given["class"]), _parse(given["kek"], str(source)), str(given["mk_check"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise KeyringDamaged(f"{path}: it is no key file as `manyarm key issue` writes them") from error
+        raise KeyringDamaged(f"{source}: it is no key file as `manyarm key issue` writes them") from error
 
 
 def read_private(path: Path, home: Path) -> str:
@@ -184,6 +186,10 @@ def _read_file(rest: str, home: Path) -> bytes:
 
 
 def _read_credential(rest: str, _home: Path) -> bytes:
+    return _parse(_credential(rest), f"systemd credential {rest}")
+
+
+def _credential(rest: str) -> str:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if folder is None:
         raise MasterKeyMissing(f"systemd gave no credentials (wanted {rest})")
@@ -191,7 +197,7 @@ def _read_credential(rest: str, _home: Path) -> bytes:
         raise Invalid(f"systemd credential {rest!r}: expected a plain name", field="master_key")
     try:
         # The folder is systemd's: readable by this service alone, whatever the modes say.
-        return _parse((Path(folder) / rest).read_text("ascii"), f"systemd credential {rest}")
+        return (Path(folder) / rest).read_text("ascii")
     except FileNotFoundError as error:
         raise MasterKeyMissing(f"systemd gave no credential {rest}") from error
     except UnicodeDecodeError as error:

@@ -229,6 +229,12 @@ def test_an_existing_broker_needs_the_address_of_its_http_api(asleep, command):
     assert "MANYARM_BROKER_ADMIN_URL" in words
 
 
+@pytest.mark.parametrize("command", ["up", "portal"])
+def test_a_portal_that_others_could_reach_without_tls_does_not_start(asleep, command):
+    words = refused(asleep, command, status=2, MANYARM_PORTAL_BIND="0.0.0.0:8080")
+    assert "MANYARM_PORTAL_TLS" in words
+
+
 def test_an_engine_alone_says_that_it_needs_a_broker(asleep):
     assert "MANYARM_BROKER_URL" in refused(asleep, "hub", status=2)
 

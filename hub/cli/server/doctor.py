@@ -145,7 +145,7 @@ def _audit_chain(settings: HubSettings) -> Iterator[Finding]:
 def _users(settings: HubSettings) -> Iterator[Finding]:
     if hasattr(os, "geteuid"):
         words = "all parts run as one OS user: that separates processes, not users"
-        yield Finding("OS user", Verdict.WARN, words, "the shipped systemd units use two")
+        yield Finding("OS user", Verdict.WARN, words, "the shipped systemd units give each part its own key alone")
     key = Path(settings.master_key_source.removeprefix("file:"))
     if settings.master_key_source.startswith("file:") and key.exists() and key.stat().st_mode & 0o077:
         yield Finding("key file", Verdict.WRONG, f"{key} can be read by others", f"chmod 600 {key}")

@@ -6,7 +6,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Event
 from types import FrameType
 
@@ -26,9 +25,12 @@ def key_for(settings: HubSettings, process_class: ProcessClass) -> Kek:
     """The key of this class of process: handed over by the parent, from a key file, or from the master key.
 
     Raises:
-        HubError: as `unlock` does.
+        HubError: as `unlock` does. CommandFailed: the parent is gone.
     """
-    inherited = child.inherited_key()
+    try:
+        inherited = child.inherited_key()
+    except EOFError as error:
+        raise CommandFailed("whoever started this part is gone", Status.USAGE) from error
     if inherited is not None:
         return Kek(process_class, inherited)
     if settings.kek_file and process_class is not ProcessClass.ENGINE:
@@ -37,7 +39,7 @@ def key_for(settings: HubSettings, process_class: ProcessClass) -> Kek:
 
 
 def _issued_key(settings: HubSettings, process_class: ProcessClass) -> Kek:
-    kek = read_kek(Path(settings.kek_file), settings.home)
+    kek = read_kek(settings.kek_file, settings.home)
     if kek.cls is not process_class:
         raise MasterKeyWrong(
             f"{settings.kek_file}: this is the key of a {kek.cls}; a {process_class} needs its own: "
@@ -130,8 +132,6 @@ def _telling_parent() -> Iterator[None]:
     except CommandFailed as error:
         child.say_failed(error.message, error.exit_code)
         raise
-    except EOFError as error:
-        raise CommandFailed("whoever started this part is gone", Status.USAGE) from error
 
 
 def _leave_on_signal(stop: Event) -> None:

@@ -78,6 +78,9 @@ def telling(command: Callable[P, R]) -> Callable[P, R]:
             raise CommandFailed(error.detail, error.exit_status) from error
         except SettingsInvalid as error:
             raise CommandFailed(str(error), Status.USAGE) from error
+        except BrokenPipeError:
+            # Whoever reads our words has read enough.
+            raise
         except OSError as error:
             raise CommandFailed(_of_the_system(error), Status.USAGE) from error
 

@@ -106,6 +106,16 @@ def test_a_portal_runs_on_the_key_that_was_issued_to_it_alone(hub, tmp_path):
     assert '"key.issue"' in events(hub)
 
 
+def test_a_portal_takes_its_key_as_systemd_hands_it_over(hub, tmp_path):
+    hub.manyarm("key", "issue", "portal", str(tmp_path / "portal-key"))
+    hub.home.with_name("hub.master-key").unlink()
+    # As systemd shows it where the file system has access lists.
+    (tmp_path / "portal-key").chmod(0o440)
+    given = {"CREDENTIALS_DIRECTORY": str(tmp_path), "MANYARM_KEK_FILE": "systemd-credential:portal-key"}
+    with by_hand(hub, "portal", **given) as answers:
+        assert answers("/login") == 200
+
+
 def test_the_key_of_another_part_starts_no_portal(hub, tmp_path):
     issued = tmp_path / "gateway.key"
     hub.manyarm("key", "issue", "gateway", str(issued))
