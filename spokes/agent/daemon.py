@@ -59,6 +59,7 @@ class SpokeDaemon:
         self._home = SpokeHome(settings.home)
         self._home.make()
         self._lock = self._home.hold()
+        self._home.remove_leftovers()
         self._connection = connection
         self._connection_state = state
         self._journal = Journal(self._home.journal)

@@ -36,7 +36,8 @@ _LOOK_S = 1.0
 _LAUNCH_S = 5.0
 # A frame costs the hub a transaction, whether it holds one record or a thousand: the first words of a run go together.
 _GATHER_S = 0.02
-_NEEDED_BY_THE_RUN = (WORK, JOB, CANCEL, "reserve")
+# job.json last: while it is there, the rest may be too.
+_NEEDED_BY_THE_RUN = (WORK, CANCEL, "reserve", JOB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ class JobExecutor:
         self._told = reported
         self._reporter = Reporter(self._journal, uplink, self._stopping, reported=self._clean_up)
         self._parts.runners.check_installed()
-        for entry in reversed(self._journal.unreported()):
+        unreported = self._journal.unreported()
+        self._clean_up_after_a_kill({entry.cid for entry in unreported})
+        for entry in reversed(unreported):
             if entry.state is State.ACCEPTED:
                 continue
             if entry.state.ended and not _has_run(entry):
@@ -337,6 +340,13 @@ class JobExecutor:
             self._machine.put(folder, [(OUTCOME, kept)], durable=False)
         self._machine.remove([f"{folder}/{name}" for name in _NEEDED_BY_THE_RUN])
         self._told(entry.cid)
+
+    def _clean_up_after_a_kill(self, unreported: set[str]) -> None:
+        """A daemon may have died between a report and the cleaning up after it; secret outputs lie in the outcome."""
+        for path in self._machine.list("jobs"):
+            cid, _, name = path.partition("/")
+            if name == OUTCOME and cid not in unreported and self._machine.list(f"jobs/{cid}", [JOB]):
+                self._machine.remove([f"jobs/{cid}/{part}" for part in (OUTCOME, *_NEEDED_BY_THE_RUN)])
 
     def _ended(self, state: EndState, message: str) -> Result:
         return plain_result(state, message, at_ms=self._now_ms())

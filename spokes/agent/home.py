@@ -1,6 +1,8 @@
 """Where things lie in a spoke's home, and the lock that lets one daemon serve it."""
 
+import contextlib
 import fcntl
+import itertools
 import os
 import re
 import stat
@@ -63,6 +65,20 @@ class SpokeHome:
             raise HomeUnsafe(f"the home {self.root} can be changed by other users; expected mode 0700 and this user")
         for name in names.split():
             make_private_folder(self.root / name)
+
+    def remove_leftovers(self) -> None:
+        """What a daemon that was killed had begun to write; for the one that holds the home, before it begins."""
+        half_written = [
+            *(self.root.glob(f".{name}.json.*") for name in ("runners", "unpacked")),
+            *((self.root / name).glob(".*") for name in "identity trust run quarantine chunks packages".split()),
+            self.run.glob("standby-*.err"),
+        ]
+        for path in itertools.chain.from_iterable(half_written):
+            path.unlink(missing_ok=True)
+        for folder in self.jobs.iterdir():
+            # Laid out for a run that never was; one that holds anything stays.
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def hold(self) -> "HomeLock":
         """Keep other daemons out until the lock is released or this process ends."""

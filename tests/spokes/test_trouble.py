@@ -171,3 +171,25 @@ def test_an_artifact_that_a_leaving_daemon_could_not_bring_is_brought_by_the_nex
     with world.serving():
         (ref,) = world.end.result(sent.cid).artifacts
         assert ref.artifact in world.gateway.artifacts
+
+
+def test_what_a_killed_daemon_left_half_done_is_removed_by_the_next_one(world):
+    root = world.home.root
+    with world.serving() as daemon:
+        daemon.executor._reporter._reported = lambda _: None
+        sent = world.run("set_variable Hidden canary-91ab33 --secret; echo something > left-over")
+        running = world.run("sleep 3")
+        world.end.wait(lambda: reported(daemon, sent), "the report to be noted")
+        world.end.ack(running.cid)
+    folder = folder_of(world, sent.cid)
+    assert (folder / "work" / "left-over").exists()
+    half_written = [root / "packages" / ".x.tar.part", root / "chunks" / ".ab.0011", root / "run" / "standby-1.err"]
+    for path in half_written:
+        path.write_bytes(b"half")
+    (root / "jobs" / ("e" * 32)).mkdir()
+    (root / ".profile").write_text("not ours")
+    with world.serving():
+        assert world.end.result(running.cid).state == "succeeded"
+        assert {path.name for path in folder.iterdir()} <= {"output", "shipped", "supervisor", "supervisor.err"}
+        assert not any(path.exists() for path in [*half_written, root / "jobs" / ("e" * 32)])
+        assert (root / ".profile").exists()
