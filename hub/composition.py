@@ -3,6 +3,7 @@
 Each function takes the settings and the key of its class of process, and opens nothing that the class may not open.
 """
 
+import gc
 import logging
 import tempfile
 from collections.abc import Callable
@@ -87,6 +88,9 @@ class RunningEngine:
     connection: AmqpConnection
 
     def start(self) -> None:
+        # What has been imported stays: the collector need not look through it again and again.
+        gc.freeze()
+        gc.set_threshold(20_000)
         self.engine.start()
 
     def stop(self) -> None:

@@ -76,8 +76,10 @@ class Inbox:
             try:
                 subscription = self._parts.connection.consume(queue, prefetch=prefetch)
                 try:
-                    while not stop.is_set():
-                        self._round(subscription, limit, take)
+                    # One connection for all rounds: most of them find nothing, and a new one costs more than that.
+                    with connection():
+                        while not stop.is_set():
+                            self._round(subscription, limit, take)
                 finally:
                     subscription.close()
             except Exception:

@@ -33,7 +33,7 @@ _BEAT_SLACK_MS = 2_000
 
 
 class Sessions:
-    """Rows of sessions and spokes as spokes speak; every method but `health_of` runs inside `write_tx`."""
+    """Rows of sessions and spokes as spokes speak; all but `health_of` and `silent` run inside `write_tx`."""
 
     def __init__(self, parts: EngineParts, wake: Callable[[], None]) -> None:
         self._parts = parts
@@ -101,18 +101,21 @@ class Sessions:
 
     def sweep(self) -> None:
         """Spokes that missed their beats are away: nothing is published to them until they are heard again."""
-        limits = self._parts.limits
-        before_ms = self._parts.clock_ms() - limits.missed_beats * limits.heartbeat_s * 1000 - _BEAT_SLACK_MS
-        silent: Any = (
-            SpokeSession.select(SpokeSession.id, SpokeSession.spoke, Spoke.last_seen_at)
-            .join(Spoke, on=(Spoke.id == SpokeSession.spoke))
-            .where(SpokeSession.live, SpokeSession.valid_until.is_null(), Spoke.last_seen_at < before_ms)
-            .tuples()
-        )
-        for session, spoke, seen_ms in list(silent):
+        for session, spoke, seen_ms in self.silent():
             SpokeSession.update(live=False).where(SpokeSession.id == session).execute()
             self._set_health(spoke, Health.UNAVAILABLE, f"no heartbeat since {_clock(seen_ms)}")
             logger.info("spoke fell silent", extra={"spoke": spoke})
+
+    def silent(self) -> list[tuple[str, str, int]]:
+        """Live sessions whose spokes missed their beats, those spokes, and when each was last heard; only read."""
+        limits = self._parts.limits
+        before_ms = self._parts.clock_ms() - limits.missed_beats * limits.heartbeat_s * 1000 - _BEAT_SLACK_MS
+        query: Any = (
+            SpokeSession.select(SpokeSession.id, SpokeSession.spoke, Spoke.last_seen_at)
+            .join(Spoke, on=(Spoke.id == SpokeSession.spoke))
+            .where(SpokeSession.live, SpokeSession.valid_until.is_null(), Spoke.last_seen_at < before_ms)
+        )
+        return list(query.tuples())
 
     def forget(self, spoke: str) -> None:
         """A spoke that is not trusted any more has no session."""

@@ -21,7 +21,7 @@ from hub.storage.models import IssuedFrame, Job, Outbox, SpokeSession, Timer
 
 logger = logging.getLogger(__name__)
 
-_TICK_S = 0.25
+_TICK_S = 0.5
 _SESSIONS_EVERY_MS = 1_000
 _WORDS_EVERY_MS = 2_000
 _LOGS_EVERY_MS = 10_000
@@ -53,13 +53,14 @@ class Clockwork:
         self._done_at: dict[int, int] = {}
 
     def run(self, stop: Event) -> None:
-        while not stop.is_set():
-            try:
-                with connection():
-                    self.work()
-            except Exception:
-                logger.exception("clockwork round failed")
-            stop.wait(_TICK_S)
+        with connection():
+            while not stop.is_set():
+                try:
+                    with connection():
+                        self.work()
+                except Exception:
+                    logger.exception("clockwork round failed")
+                stop.wait(_TICK_S)
 
     def work(self) -> None:
         """What is due now."""
@@ -82,8 +83,9 @@ class Clockwork:
             self._steering.feed(events)
 
     def _sweep_sessions(self, _: int) -> None:
-        with write_tx():
-            self._sessions.sweep()
+        if self._sessions.silent():
+            with write_tx():
+                self._sessions.sweep()
 
     def _refresh_words(self, now_ms: int) -> None:
         waiting.refresh(now_ms, self._stopped())
