@@ -70,7 +70,10 @@ class SpokeHome:
         """What a daemon that was killed had begun to write; for the one that holds the home, before it begins."""
         half_written = [
             *(self.root.glob(f".{name}.json.*") for name in ("runners", "unpacked")),
-            *((self.root / name).glob(".*") for name in "identity trust run quarantine chunks packages".split()),
+            *(
+                (self.root / name).glob(".*")
+                for name in ["identity", "trust", "run", "quarantine", "chunks", "packages"]
+            ),
             self.run.glob("standby-*.err"),
         ]
         for path in itertools.chain.from_iterable(half_written):
