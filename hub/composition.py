@@ -65,8 +65,9 @@ logger = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
 
-_SWEEP_S = 0.1
-_SLOW_SWEEP_S = 1.0
+# People wait for the first; but what each look costs is what a hub costs that does nothing.
+_SWEEP_S = 0.5
+_SLOW_SWEEP_S = 5.0
 _HOUR_S = 3600.0
 
 
