@@ -70,13 +70,20 @@ class TrustKeeper:
             except (SpokeError, Refused, OSError) as error:
                 logger.info("the hub's box key was not to be had", extra={"why": str(error)})
                 return
-            self._store.save_box(frame)
+            self._keep_box(frame)
             uplink.seal_to(box)
 
     def remember_box(self, frame: bytes) -> None:
         """From a welcome, which has verified it."""
         with self._lock:
+            self._keep_box(frame)
+
+    def _keep_box(self, frame: bytes) -> None:
+        """For the next start, which begins with an older one otherwise and asks: no reason to stop now."""
+        try:
             self._store.save_box(frame)
+        except (SpokeError, OSError) as error:
+            logger.warning("the hub's box key was not stored", extra={"why": str(error)})
 
     def _take(self, uplink: Uplink) -> None:
         held = uplink.trust

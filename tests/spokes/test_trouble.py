@@ -193,3 +193,17 @@ def test_what_a_killed_daemon_left_half_done_is_removed_by_the_next_one(world):
         assert {path.name for path in folder.iterdir()} <= {"output", "shipped", "supervisor", "supervisor.err"}
         assert not any(path.exists() for path in [*half_written, root / "jobs" / ("e" * 32)])
         assert (root / ".profile").exists()
+
+
+def test_a_box_key_that_cannot_be_kept_does_not_hold_up_what_was_accepted(world):
+    with world.serving():
+        world.end.wait_live(world.home.spoke_id)
+        sent = world.run("echo resumed", not_before=world.end.now + 3)
+        world.end.ack(sent.cid)
+    spoke = world.end.spokes[world.home.spoke_id]
+    world.end.welcomes, seen = False, len(spoke.hellos)
+    with world.serving(limits={"hello_wait_s": 1}):
+        world.end.wait(lambda: len(spoke.hellos) > seen, "a hello")
+        (world.home.root / "trust" / "hub-box.mad1").chmod(0o644)
+        world.end.welcomes = True
+        assert world.end.result(sent.cid).state == "succeeded"
