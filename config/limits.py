@@ -11,7 +11,7 @@ GIB = 1024 * MIB
 class HubLimits:
     """The hub's limits. A set of values that breaks a relation is refused at start."""
 
-    heartbeat_s: int = 10  # A spoke that fell silent is shown within two of these.
+    heartbeat_s: int = 10  # How often a spoke says that it is there.
     missed_beats: int = 3  # After so many without a word a spoke is unavailable.
     command_ttl_s: int = 900  # A command not accepted by then is dead: security.md 3b.
     republish_s: int = 20  # A command not accepted by then is published again under the same id.
@@ -23,28 +23,14 @@ class HubLimits:
     task_deadline_s: int = 86_400  # No task is unfinished for longer.
     answer_wait_s: int = 5  # The API waits so long for the engine, then answers 202.
     answer_keep_s: int = 86_400  # An idempotency key is remembered for a day.
-    body_bytes: int = 4 * MIB  # A JSON body of the API.
+    body_bytes: int = 900 * KIB  # A JSON body of the API; it has to fit into one sealed intent.
     upload_bytes: int = 2 * GIB  # One package.
-    archive_entries: int = 50_000  # Files in one archive.
-    archive_ratio: int = 200  # Unpacked to packed, beyond the first 10 MiB.
     streams: int = 200  # Open live logs a portal process; the next one is told to come back.
     stream_s: int = 600  # A live stream ends itself and is opened anew, rights checked again.
-    session_idle_s: int = 1_800  # security.md 3j.
-    session_absolute_s: int = 43_200  # security.md 3j.
-    step_up_s: int = 900  # A password typed within this time still counts for what hurts.
-    api_key_days: int = 365  # An API key lives no longer.
-    join_code_s: int = 86_400  # A join code lives no longer; the default is 30 minutes.
     hashes_at_once: int = 4  # argon2id takes 64 MiB each.
     api_rate_per_minute: int = 6_000  # Requests of one key.
-    login_rate_per_minute: int = 10  # Tries for one name or from one address.
     quarantine_rows: int = 100  # Unreadable messages kept for a look; a ring.
-    pack_bytes: int = 64 * MIB  # One file of the chunk store.
-    log_block_lines: int = 2_000  # Lines stored as one sealed block at the most.
     inbox_batch: int = 200  # Messages recorded in one transaction.
-    audit_checkpoint_rows: int = 100  # A checkpoint is signed after so many rows …
-    audit_checkpoint_s: int = 60  # … or after this time.
-    results_queue_bytes: int = 256 * MIB  # Beyond it the broker refuses, and spokes keep what they have.
-    logs_queue_bytes: int = 512 * MIB  # The same for logs.
 
     def __post_init__(self) -> None:
         _all_positive(self)
@@ -53,10 +39,7 @@ class HubLimits:
         _relation(self.republish_s < self.pick_up_s, "republish_s must be shorter than pick_up_s")
         _relation(self.pick_up_s >= 2 * self.heartbeat_s, "pick_up_s must be at least two heartbeats")
         _relation(self.job_wall_s + self.pick_up_s < self.task_deadline_s, "task_deadline_s must outlast one job")
-        _relation(self.session_idle_s <= self.session_absolute_s, "session_idle_s must not exceed session_absolute_s")
-        _relation(self.join_code_s <= 86_400, "join_code_s must be at most 86400: security.md 3a")
-        _relation(self.api_key_days <= 366, "api_key_days must be at most a year: security.md 3j")
-        _relation(self.body_bytes < self.upload_bytes, "body_bytes must be smaller than upload_bytes")
+        _relation(self.body_bytes <= 900 * KIB, "body_bytes must fit into one intent: at most 921600")
 
 
 @dataclass(frozen=True, slots=True)

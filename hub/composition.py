@@ -19,6 +19,7 @@ from hub.access import rate_limits, sessions
 from hub.access.passwords import Passwords
 from hub.api.log_poller import LogPoller
 from hub.api.parts import ApiLimits, ApiParts
+from hub.api.rate_limit import RateLimit
 from hub.broker import endpoint
 from hub.broker.accounts import BrokerAccounts, BrokerAccountsParts
 from hub.broker.credentials import hub_password, portal_password
@@ -240,6 +241,7 @@ class _EngineRooms:
                 step_kinds=StepKinds(self._store, self._vault),
                 joining=lambda: _connected(self._joining),
                 wake=made.wake,
+                keep_ms=self._settings.limits.answer_keep_s * 1000,
             )
         )
 
@@ -347,7 +349,9 @@ def api_parts(settings: HubSettings, kek: Kek) -> ApiParts:
         poller=LogPoller(vault, streams=limits.streams),
         step_kinds=StepKinds(store, vault),
         broker_connected=lambda: broker.state == "connected",
+        rate_limit=RateLimit(per_second=limits.api_rate_per_minute / 60),
         limits=ApiLimits(
+            json_bytes=limits.body_bytes,
             upload_bytes=limits.upload_bytes,
             answer_wait_s=float(limits.answer_wait_s),
             stream_s=float(limits.stream_s),

@@ -71,6 +71,7 @@ class AnsweringParts:
     joining: Callable[[], Joining]
     wake: Callable[[], None]
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    keep_ms: int = KEEP_MS
 
 
 class Answering:
@@ -134,8 +135,9 @@ class Answering:
 
     def tidy(self) -> int:
         """Forget intents of yesterday; their idempotency keys with them."""
+        before = self._parts.clock_ms() - self._parts.keep_ms
         with write_tx():
-            gone: int = IntentRow.delete().where(IntentRow.created_at < self._parts.clock_ms() - KEEP_MS).execute()
+            gone: int = IntentRow.delete().where(IntentRow.created_at < before).execute()
         return gone
 
     def _take(self, subscription: Subscription) -> None:

@@ -71,6 +71,12 @@ def test_a_portal_that_others_can_reach_without_tls_is_refused(tmp_path):
     HubSettings.load(tmp_path, {"MANYARM_PORTAL_BIND": "0.0.0.0:8080", **behind}).refuse_open_portal()
 
 
+def test_every_limit_of_the_hub_limits_something():
+    source = "".join(path.read_text() for room in ("hub", "portal") for path in (CONFIG.parent / room).rglob("*.py"))
+    idle = [f.name for f in dataclasses.fields(HubLimits) if not re.search(rf"limits\.{f.name}\b", source)]
+    assert idle == []
+
+
 @pytest.mark.parametrize(
     ("file", "cls", "limits", "prefix"),
     [("hub.toml", HubSettings, HubLimits, "MANYARM_"), ("spoke.toml", SpokeSettings, SpokeLimits, "MANYARM_SPOKE_")],
