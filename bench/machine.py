@@ -16,7 +16,7 @@ def described() -> dict[str, str]:
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
-        "system": f"{_pretty_system()}, Linux {platform.release()}",
+        "system": f"{_pretty_system()}, Linux {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "rabbitmq": _first_line("rabbitmqctl", "version"),
         "ssh": _first_line("ssh", "-V"),
