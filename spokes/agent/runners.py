@@ -31,7 +31,6 @@ RUNNER_MAX = 32 * 1024 * 1024
 _FILES_MAX = 2_000
 _KEPT = 3
 _NAME = "manyarm-runner"
-_ASK_PLATFORM = "import sys; print('%d.%d %s' % (sys.version_info[0], sys.version_info[1], sys.platform))"
 
 
 @dataclass(frozen=True, slots=True)

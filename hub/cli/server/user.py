@@ -42,7 +42,7 @@ def add(ctx: click.Context, name: str, role: str) -> None:
 @click.pass_context
 @telling
 def password(ctx: click.Context, name: str) -> None:
-    """Set a person's password; all their sessions end."""
+    """Set a person's password; all their sessions and API keys end."""
     from hub.access.users import set_password
 
     with local_engine(begin(ctx.obj["home"], "user")) as here:
