@@ -210,7 +210,7 @@ class PackageCache:
                     raise
                 pause_s = tries.after_damage(refusal)
             except OSError as error:
-                if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
                     raise
                 raise Refused(Code.BLOB_SPACE, "the disk filled up; make room on the target") from error
             self._sleep(pause_s)
