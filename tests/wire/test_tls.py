@@ -1,5 +1,6 @@
 """A pin is compared in the handshake itself: nobody gets a byte before it, in either direction."""
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -9,6 +10,7 @@ from cryptography import x509
 
 from wire import tls
 from wire.errors import Code, Refused
+from wire.keys import SigningKey, thumbprint
 
 
 @pytest.fixture(scope="module")
@@ -71,29 +73,87 @@ def test_one_of_several_pins_is_enough_for_a_rotation(broker, impostor):
         assert Meeting(tls.server_context(*pair), tls.client_context(pins)).at_client == b"from server"
 
 
-def test_a_listener_takes_only_the_clients_it_knows(broker):
-    known, stranger = tls.make_certificate(b"3" * 32, "relay"), tls.make_certificate(b"4" * 32, "relay")
-    server = tls.server_context(*broker, client_certificates=[known[0]])
+def test_a_listener_takes_only_the_clients_whose_keys_it_knows(broker):
+    known, stranger = tls.make_client_certificate(b"3" * 32, "relay"), tls.make_client_certificate(b"4" * 32, "relay")
     pins = [tls.spki_sha256(broker[0])]
 
-    def meet(pair):
+    def meet(pair, server):
         context = tls.client_context(pins, certificate=pair[0], key=pair[1]) if pair else tls.client_context(pins)
-        return Meeting(server, context)
+        return Meeting(server, context).at_server
 
-    assert meet(known).at_server == b"from client"
-    for pair in (stranger, None):
-        assert isinstance(meet(pair).at_server, ssl.SSLError)
-    nobody = tls.server_context(*broker, client_certificates=[])
-    assert isinstance(
-        Meeting(nobody, tls.client_context(pins, certificate=known[0], key=known[1])).at_server, ssl.SSLError
-    )
+    server = tls.server_context(*broker, [tls.spki_sha256(known[0])])
+    assert meet(known, server) == b"from client"
+    refusal = meet(stranger, server)
+    assert isinstance(refusal, Refused)
+    assert refusal.code == Code.TLS_PIN
+    assert tls.thumbprint_of_digest(bytes.fromhex(tls.spki_sha256(stranger[0]))) in str(refusal)
+    assert isinstance(meet(None, server), ssl.SSLError)
+    assert isinstance(meet(known, tls.server_context(*broker, [])), Refused)
 
 
-def test_a_child_issued_by_a_known_client_is_not_that_client(broker):
-    """Our certificates are no authorities, and the key is compared besides."""
-    leaf = x509.load_pem_x509_certificate(tls.make_certificate(b"3" * 32, "relay")[0])
+def test_a_certificate_that_the_same_key_shows_anew_is_taken_without_new_trust(broker):
+    pins = [tls.spki_sha256(broker[0])]
+    server = tls.server_context(*broker, [tls.spki_sha256(tls.make_client_certificate(b"3" * 32, "relay")[0])])
+    again = tls.make_client_certificate(b"3" * 32, "another name")
+    client = tls.client_context(pins, certificate=again[0], key=again[1])
+    assert Meeting(server, client).at_server == b"from client"
+
+
+def test_where_a_certificate_is_optional_one_that_is_shown_must_be_known(broker):
+    known, stranger = tls.make_client_certificate(b"3" * 32, "relay"), tls.make_client_certificate(b"4" * 32, "relay")
+    server = tls.server_context(*broker, [tls.spki_sha256(known[0])], client_optional=True)
+    pins = [tls.spki_sha256(broker[0])]
+    assert Meeting(server, tls.client_context(pins)).at_server == b"from client"
+    for pair, taken in ((known, True), (stranger, False)):
+        met = Meeting(server, tls.client_context(pins, certificate=pair[0], key=pair[1])).at_server
+        assert (met == b"from client") is taken
+
+
+def test_a_self_made_client_certificate_is_not_enough_whatever_its_key(broker):
+    """It must be issued by the published authority, for OpenSSL would not show it otherwise."""
+    own = tls.make_certificate(b"3" * 32, "relay")
+    server = tls.server_context(*broker, [tls.spki_sha256(own[0])])
+    client = tls.client_context([tls.spki_sha256(broker[0])], certificate=own[0], key=own[1])
+    assert isinstance(Meeting(server, client).at_server, ssl.SSLError)
+
+
+@pytest.mark.parametrize("make", [tls.make_certificate, tls.make_client_certificate])
+def test_our_certificates_are_no_authorities(make):
+    leaf = x509.load_pem_x509_certificate(make(b"3" * 32, "relay")[0])
     assert leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
-    assert leaf.subject == leaf.issuer
+
+
+def test_a_certificate_names_the_key_that_vouches_for_it(broker):
+    spoke = SigningKey.generate()
+    certificate, key = tls.make_certificate(b"5" * 32, "listener", bound_to=spoke)
+    assert tls.bound_thumbprint(certificate) == thumbprint(spoke.verify_key.pk)
+    server = tls.server_context(certificate, key)
+    relay = tls.bound_client_context(*tls.make_client_certificate(b"3" * 32, "relay"))
+    ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client, listener = relay.wrap_bio(ours, theirs), server.wrap_bio(theirs, ours, server_side=True)
+    for _ in range(3):
+        for side in (client, listener):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    expected = thumbprint(spoke.verify_key.pk)
+    tls.check_bound_peer(client, expected, tls.spki_sha256(certificate))
+    for wrong in ((thumbprint(SigningKey.generate().verify_key.pk), ""), (expected, tls.spki_sha256(broker[0]))):
+        with pytest.raises(Refused) as caught:
+            tls.check_bound_peer(client, *wrong)
+        assert caught.value.code == Code.TLS_PIN
+
+
+def test_a_binding_copied_into_another_certificate_binds_nothing():
+    spoke = SigningKey.generate()
+    leaf = x509.load_pem_x509_certificate(tls.make_certificate(b"5" * 32, "listener", bound_to=spoke)[0])
+    other = x509.load_pem_x509_certificate(tls.make_certificate(b"6" * 32, "listener")[0])
+    swapped = leaf.public_bytes(tls.Encoding.DER).replace(
+        leaf.public_key().public_bytes_raw(), other.public_key().public_bytes_raw()
+    )
+    for certificate in (swapped, other.public_bytes(tls.Encoding.DER)):
+        with pytest.raises(Refused) as caught:
+            tls.bound_thumbprint(certificate)
+        assert caught.value.code == Code.TLS_PIN
 
 
 def test_a_second_connection_cannot_resume_without_the_certificate(broker):
