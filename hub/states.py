@@ -77,6 +77,25 @@ class SpokeKind(StrEnum):
     RELAY = "relay"
 
 
+class TargetKind(StrEnum):
+    """How a target is reached: by a spoke on it, by the ssh spoke, or, being no machine, by the hub-run one."""
+
+    POLLING = "polling"
+    LISTENING = "listening"
+    SSH = "ssh"
+    CLOUD = "cloud"
+    LOCAL = "local"  # The hub's own machine: what steps with `on: hub` run on.
+
+
+class AccountKind(StrEnum):
+    SSH_KEY = "ssh-key"
+    PASSWORD = "password"  # noqa: S105  The name of a kind.
+    AWS = "aws"
+    AZURE = "azure"
+    GOOGLE = "google"
+    GENERIC = "generic"
+
+
 class SpokeState(StrEnum):
     PENDING = "pending"
     TRUSTED = "trusted"

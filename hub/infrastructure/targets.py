@@ -7,11 +7,20 @@ from peewee import fn
 from hub.acting import Acting
 from hub.errors import Conflict, Invalid, NotFound
 from hub.infrastructure.display_names import fault_of
-from hub.states import Health, SpokeState
-from hub.storage.models import Environment, Spoke, Target, TargetEnvironment
+from hub.states import JOB_OPEN, Health, JobState, SpokeKind, SpokeState, TargetKind
+from hub.storage.models import Environment, Job, Spoke, Target, TargetEnvironment
 from hub.storage.seals import RowSeals
 
 MAX_ROLES = 50
+HUB_TARGET = "hub"
+OWN_TARGET = {
+    SpokeKind.POLLING: TargetKind.POLLING,
+    SpokeKind.LISTENING: TargetKind.LISTENING,
+    SpokeKind.LOCAL: TargetKind.LOCAL,
+}
+"""The kind of the target that a spoke stands on."""
+REACHED_TARGETS = {SpokeKind.SSH: TargetKind.SSH, SpokeKind.LOCAL: TargetKind.CLOUD}
+"""The kind of the targets that a spoke beside the hub reaches; it serves all of them."""
 
 
 def update_target(
@@ -51,34 +60,64 @@ def delete_target(_context: Acting, target_id: str) -> None:
     """Forget a target whose spoke is revoked or was never trusted.
 
     Raises:
-        Conflict: its spoke is trusted: revoke that first, so that nothing goes on running unseen.
+        Conflict: its spoke stands on it and is trusted: revoke that first, so that nothing goes on running unseen.
     """
     row = find_target(target_id)
+    if row.kind in REACHED_TARGETS.values():
+        _check_idle(row)
+        row.delete_instance()
+        return
     spoke = Spoke.get_or_none(Spoke.id == row.spoke) if row.spoke is not None else None
     if spoke is not None and spoke.state == SpokeState.TRUSTED:
         raise Conflict(f"target {row.name!r} is served by a trusted spoke: revoke it first")
     row.delete_instance()
 
 
-def create_target(seals: RowSeals, spoke: Spoke, roles: Sequence[str], environments: Sequence[str]) -> Target:
-    """The target that a spoke serves; a machine that enrols again takes up its old one.
+def create_target(seals: RowSeals, spoke: Spoke, roles: Sequence[str], environments: Sequence[str]) -> Target | None:
+    """The target that a spoke stands on; a machine that enrols again takes up its old one.
+
+    An ssh spoke and a relay stand on none. The targets that an ssh or a hub-run spoke reaches it takes up from its
+    predecessor.
 
     Raises:
         Conflict: another spoke that is not revoked serves a target of this name.
     """
-    row = _by_name(spoke.name)
+    adopt_targets(seals, spoke)
+    kind = OWN_TARGET.get(spoke.kind)
+    if kind is None:
+        return None
+    name = HUB_TARGET if kind is TargetKind.LOCAL else spoke.name
+    row = _by_name(name)
     if row is None:
-        row = Target(name=spoke.name, kind=spoke.kind, spoke=spoke.id, roles=checked_roles(roles))
+        row = Target(name=name, kind=kind, spoke=spoke.id, roles=checked_roles(roles))
         seals.seal(row)
         row.save(force_insert=True)
         put_into(row, environments)
         return row
-    if is_served(row):
+    if is_served(row) and row.spoke != spoke.id:
         raise Conflict(f"target {row.name!r} is served by another spoke: revoke that one, or enrol under another name")
-    row.kind, row.spoke, row.roles = spoke.kind, spoke.id, checked_roles(roles)
+    row.kind, row.spoke, row.roles = kind, spoke.id, checked_roles(roles)
     row.disabled_at, row.disabled_reason = None, ""
     put_into(row, environments)
     return _seal_and_save(seals, row)
+
+
+def adopt_targets(seals: RowSeals, spoke: Spoke) -> list[Target]:
+    """Give a new ssh or hub-run spoke the targets of its kind that no spoke serves any more."""
+    reached = REACHED_TARGETS.get(spoke.kind)
+    if reached is None:
+        return []
+    orphans = [row for row in Target.select().where(Target.kind == reached) if not is_served(row)]
+    for row in orphans:
+        seals.check(row)
+        row.spoke = spoke.id
+        _seal_and_save(seals, row)
+    return orphans
+
+
+def _check_idle(row: Target) -> None:
+    if Job.select().where(Job.target == row.id, Job.state.in_(JOB_OPEN - {JobState.PLANNED})).exists():
+        raise Conflict(f"work is under way on target {row.name!r}: cancel it first, or wait for its end")
 
 
 def is_name_free(name: str) -> bool:

@@ -5,7 +5,7 @@
 What the jobs of a step share stands in the step, once.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -14,19 +14,25 @@ from runner.contract.job import Job, JobPackage, Named, ReleaseRef, StepRef
 from wire.canonical import JsonObject, JsonValue
 from wire.messages import Limits, Op, PackageRef
 
+ENDPOINT_SECRETS = "Manyarm.Endpoint."  # For the ssh spoke alone; the runner is never told of them.
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedTarget:
+    """`endpoint`: what its spoke needs to know to reach it or to act on it; empty where the spoke stands on it."""
+
     id: str
     name: str
     spoke: str
+    endpoint: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedJob:
     """One step on one target. `attempts`: the id (cid) of each attempt, all made with the plan.
 
-    `variables` and `secrets` are those that hold for this target alone; `secrets` names rows, never values.
+    `variables` and `secrets` are those that hold for this target alone; `secrets` names rows, never values: a
+    variable's by its id, a field of an account as `account:<id>:<field>`.
     """
 
     attempts: tuple[str, ...]
@@ -125,28 +131,31 @@ class DeploymentPlan:
             release=self.release,
             properties=dict(step.properties),
             variables=self._variables(planned),
-            secret_names=tuple(sorted({*step.secrets, *planned.secrets})),
+            secret_names=tuple(told_names(self.secrets_of(planned))),
             expose_env=tuple(sorted({*step.expose_env, *planned.expose_env})),
             package=self._package(step),
             isolation=step.isolation,
             grace_s=step.grace_s,
+            endpoint=planned.target.endpoint,
         )
 
     def job_json(self, cid: str) -> JsonObject:
         """`job(cid)` as JSON: the same, without a deep copy of what all jobs of a step share."""
         planned, number = self.attempts[cid]
+        endpoint = planned.target.endpoint
         return {
             **self._step_json[planned.step],
             "attempt": number,
             "target": {"id": planned.target.id, "name": planned.target.name},
             "variables": dict(self._variables(planned)),
-            "secret_names": [*sorted({*self.step_of(planned).secrets, *planned.secrets})],
+            "secret_names": [*told_names(self.secrets_of(planned))],
             "expose_env": [*sorted({*self.step_of(planned).expose_env, *planned.expose_env})],
+            **({"endpoint": endpoint} if endpoint else {}),
         }
 
     @cached_property
     def _step_json(self) -> tuple[JsonObject, ...]:
-        return tuple(self.job(next(step.jobs).id).to_json() for step in self.steps)
+        return tuple(_without_endpoint(self.job(next(step.jobs).id).to_json()) for step in self.steps)
 
     def _variables(self, planned: PlannedJob) -> dict[str, str]:
         target = {"Manyarm.Target.Id": planned.target.id, "Manyarm.Target.Name": planned.target.name}
@@ -157,6 +166,11 @@ class DeploymentPlan:
             return None
         ref = self.packages[step.package]
         return JobPackage(ref.package, ref.version, ref.extension, ref.manifest_id, ref.sha256)
+
+
+def told_names(secrets: Iterable[str]) -> list[str]:
+    """The names of those secrets that the runner gets to know."""
+    return sorted(name for name in secrets if not name.startswith(ENDPOINT_SECRETS))
 
 
 def again(plan: DeploymentPlan, task: str, new_id: Callable[[], str]) -> DeploymentPlan:
@@ -172,3 +186,7 @@ def again(plan: DeploymentPlan, task: str, new_id: Callable[[], str]) -> Deploym
         for step in plan.steps
     )
     return replace(plan, task=task, steps=steps)
+
+
+def _without_endpoint(job: JsonObject) -> JsonObject:
+    return {name: value for name, value in job.items() if name != "endpoint"}

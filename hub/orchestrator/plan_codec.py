@@ -114,7 +114,7 @@ def _write_step(step: PlannedStep) -> dict[str, Any]:
 
 def _write_job(job: PlannedJob) -> list[Any]:
     target = job.target
-    place = [target.id, target.name, target.spoke]
+    place = [target.id, target.name, target.spoke, target.endpoint]
     return [job.attempts, place, dict(job.variables), dict(job.secrets), job.expose_env]
 
 

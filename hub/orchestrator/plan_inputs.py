@@ -3,15 +3,20 @@
 What carries a seal is checked here; a row that was changed outside the hub takes no part.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from peewee import fn
+
 from hub.errors import SealBroken
-from hub.orchestrator.planner import PlanInputs, PlanLimits, StepInput, TargetInput, VariableInput
+from hub.orchestrator.endpoints import AccountInput
+from hub.orchestrator.planner import PlanInputs, PlanLimits, StepInput, TargetInput, VariableInput, account_of
 from hub.packages import references
 from hub.projects import releases
-from hub.states import PackageKind, SpokeKind, SpokeState
+from hub.states import PackageKind, SpokeState, TargetKind
 from hub.storage.models import (
+    Account,
     Environment,
     PackageVersion,
     Release,
@@ -52,14 +57,16 @@ def for_deployment(
     """Everything about one release going to one environment."""
     snapshot = releases.read_snapshot(context, release)
     project = snapshot["project"]
+    steps = tuple(_step(found) for found in snapshot["process"])
+    targets = tuple(_targets_in(context, environment))
     return PlanInputs(
         task=task,
         project=Named(project["id"], project["name"]),
         release=ReleaseRef(release.id, snapshot["version"]),
         environment=Named(environment.id, environment.name),
-        steps=tuple(_step(found) for found in snapshot["process"]),
-        targets=tuple(_targets_in(context, environment)),
-        hub_targets=tuple(_usable(context, Target.select().where(Target.kind == SpokeKind.LOCAL))),
+        steps=steps,
+        targets=targets,
+        hub_targets=tuple(_usable(context, Target.select().where(Target.kind == TargetKind.LOCAL))),
         runner=newest_runner(context.vault),
         variables=tuple(_variables(context, snapshot["variables"])),
         overrides=dict(variables),
@@ -67,6 +74,7 @@ def for_deployment(
             name: references.refs_for(context.vault, found["package_version"])
             for name, found in snapshot["packages"].items()
         },
+        accounts=_accounts(context, steps, targets),
         only_targets=None if only_targets is None else frozenset(only_targets),
         skip_steps=frozenset(skip_steps),
         limits=limits,
@@ -77,14 +85,16 @@ def for_one_step(
     context: Reading, task: str, step: StepInput, targets: Iterable[Target], limits: PlanLimits
 ) -> PlanInputs:
     """One step on the targets named, without a release: the script console, a check."""
+    found = tuple(_usable(context, targets))
     return PlanInputs(
         task=task,
         project=_NOWHERE,
         release=ReleaseRef("", ""),
         environment=_NOWHERE,
         steps=(step,),
-        targets=tuple(_usable(context, targets)),
+        targets=found,
         runner=newest_runner(context.vault),
+        accounts=_accounts(context, (step,), found),
         limits=limits,
     )
 
@@ -133,6 +143,8 @@ def _usable(context: Reading, targets: Iterable[Target]) -> list[TargetInput]:
             spoke=row.spoke or "",
             roles=frozenset(row.roles),
             unusable=_why_not(context, row, spokes.get(row.spoke)),
+            kind=row.kind,
+            endpoint=row.endpoint,
         )
         for row in rows
     ]
@@ -153,6 +165,34 @@ def _why_not(context: Reading, target: Target, spoke: Spoke | None) -> str:
     except SealBroken as error:
         return error.detail
     return ""
+
+
+def _accounts(context: Reading, steps: Iterable[StepInput], targets: Iterable[TargetInput]) -> dict[str, AccountInput]:
+    """Those that targets name (by id) or steps (by id or name); by id and by lower-case name."""
+    ids = {str(target.endpoint["account"]) for target in targets if target.endpoint.get("account")}
+    named = {account_of(step) for step in steps} - {""}
+    if not ids and not named:
+        return {}
+    same = Account.id.in_([*ids, *named]) | fn.LOWER(Account.name).in_([name.lower() for name in named])
+    found = [_account(context, row) for row in Account.select().where(same)]
+    return dict(itertools.chain.from_iterable(((each.name.lower(), each), (each.id, each)) for each in found))
+
+
+def _account(context: Reading, row: Account) -> AccountInput:
+    unusable = ""
+    try:
+        context.seals.check(row)
+    except SealBroken as error:
+        unusable = error.detail
+    return AccountInput(
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        fields=row.fields,
+        secrets=tuple(sorted(row.secrets_sealed)),
+        environments=frozenset(row.environments),
+        unusable=unusable,
+    )
 
 
 def _variables(context: Reading, found: Iterable[Mapping[str, Any]]) -> list[VariableInput]:

@@ -9,9 +9,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hub.orchestrator.endpoints import ACCOUNT_SECRETS, AccountInput, Place, reach
 from hub.orchestrator.errors import PlanImpossible
-from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep, PlannedTarget
+from hub.orchestrator.plan import ENDPOINT_SECRETS, DeploymentPlan, PlannedJob, PlannedStep, PlannedTarget
 from hub.orchestrator.states import Condition
+from hub.states import TargetKind
 from runner.contract.job import Named, ReleaseRef
 from runner.contract.variables import Candidate, Context, Scope, resolve
 from wire.canonical import JsonValue
@@ -43,13 +45,18 @@ class StepInput:
 
 @dataclass(frozen=True, slots=True)
 class TargetInput:
-    """A machine in the environment. `unusable`: why no work goes there, in words; "" where it may."""
+    """A machine in the environment. `unusable`: why no work goes there, in words; "" where it may.
+
+    `endpoint` as its row has it.
+    """
 
     id: str
     name: str
     spoke: str
     roles: frozenset[str] = frozenset()
     unusable: str = ""
+    kind: TargetKind = TargetKind.POLLING
+    endpoint: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,8 @@ class PlanLimits:
 class PlanInputs:
     """All that a plan depends on. `packages` by package id; `only_targets` None means all of the environment.
 
+    `accounts`: those that targets and steps name, by id and by lower-case name.
+
     `overrides` are values typed for this task: they win over every other value of their name.
     """
 
@@ -98,6 +107,7 @@ class PlanInputs:
     variables: tuple[VariableInput, ...] = ()
     overrides: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, PackageRef] = field(default_factory=dict)
+    accounts: Mapping[str, AccountInput] = field(default_factory=dict)
     only_targets: frozenset[str] | None = None
     skip_steps: frozenset[str] = frozenset()
     limits: PlanLimits = field(default_factory=PlanLimits)
@@ -179,7 +189,7 @@ def _step(index: int, step: StepInput, inputs: PlanInputs, new_id: Callable[[], 
         raise PlanImpossible(f"step {step.name!r}: the release has no version of package {step.package!r}")
     targets = _targets_for(step, inputs)
     values = _Values(step, inputs)
-    jobs = [_job(index, step, target, values, inputs.limits, new_id) for target in targets]
+    jobs = [_job(index, step, target, values, inputs, new_id) for target in targets]
     size = batch_size(step.rolling, len(jobs))
     limits = inputs.limits
     wall_s = step.timeout_s or limits.wall_s
@@ -238,17 +248,25 @@ def _nobody(step: StepInput, inputs: PlanInputs) -> str:
     return f"no target{role}{where}{among}"
 
 
+def account_of(step: StepInput) -> str:
+    """The account, by id or name, that a step names for itself; "" where it names none."""
+    named = step.properties.get("account")
+    return named.strip() if isinstance(named, str) else ""
+
+
 def _job(
-    index: int, step: StepInput, target: TargetInput, values: "_Values", limits: PlanLimits, new_id: Callable[[], str]
+    index: int, step: StepInput, target: TargetInput, values: "_Values", inputs: PlanInputs, new_id: Callable[[], str]
 ) -> PlannedJob:
-    attempts = min(step.retries + 1, limits.attempts_max)
+    attempts = min(step.retries + 1, inputs.limits.attempts_max)
+    place = Place(target.name, target.kind, target.endpoint)
+    reached = reach(place, step.op, account_of(step), inputs.accounts, inputs.environment.id)
     variables, secrets, expose_env = values.of(target)
     return PlannedJob(
         attempts=tuple(new_id() for _ in range(attempts)),
         step=index,
-        target=PlannedTarget(target.id, target.name, target.spoke),
+        target=PlannedTarget(target.id, target.name, target.spoke, reached.endpoint),
         variables=variables,
-        secrets=secrets,
+        secrets={**secrets, **reached.secrets},
         expose_env=expose_env,
     )
 
@@ -263,6 +281,8 @@ class _Values:
         typed = (VariableInput(name, value, source="this task") for name, value in inputs.overrides.items())
         others = (variable for variable in inputs.variables if variable.name not in inputs.overrides)
         for variable in (*typed, *others):
+            if variable.name.startswith((ENDPOINT_SECRETS, ACCOUNT_SECRETS)):
+                continue  # Names that accounts alone may fill.
             candidate = Candidate(variable, variable.scope, variable.source, variable.nearness)
             self._by_name.setdefault(variable.name, []).append(candidate)
         self._own = {

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hub.orchestrator.parts import EngineParts, TrustState
-from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep
+from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep, told_names
 from hub.orchestrator.secret_values import Secrets, Unsendable
 from hub.orchestrator.task_store import Kept, TaskStore
 from hub.packages import references
@@ -120,7 +120,7 @@ class Sealer:
         if step.index > 0:
             literals, secret_outputs = self._outputs(plan.task, step, planned)
             secrets |= secret_outputs
-            job |= {"literals": dict(literals), "secret_names": [*sorted(secrets)]}
+            job |= {"literals": dict(literals), "secret_names": [*told_names(secrets)]}
         packages = plan.packages_of(step)
         return Command(
             op=Op(step.op),

@@ -6,8 +6,10 @@ Only the engine can open them. What does not open makes the job unsendable, in w
 from collections.abc import Iterable, Mapping
 
 from hub.errors import FieldDamaged, SealBroken
+from hub.infrastructure.accounts import open_secret
+from hub.orchestrator.endpoints import ACCOUNT_REF
 from hub.orchestrator.task_store import Kept, TaskStore
-from hub.storage.models import OutputVariable, Variable, new_row_id
+from hub.storage.models import Account, OutputVariable, Variable, new_row_id
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
 from runner.contract.masking import Patterns
@@ -29,15 +31,18 @@ class Secrets:
         self._seals = seals
 
     def values(self, rows_by_name: Mapping[str, str]) -> dict[str, str]:
-        """Present values of secret variables, by name.
+        """Present values of secret variables and of accounts' fields, by name.
 
         Raises:
             Unsendable: one was deleted, or changed outside the hub.
         """
         if not rows_by_name:
             return {}
-        rows = {row.id: row for row in Variable.select().where(Variable.id.in_(list(rows_by_name.values())))}
-        return {name: self._value(name, rows.get(row_id)) for name, row_id in rows_by_name.items()}
+        fields = {name: ref.split(":") for name, ref in rows_by_name.items() if ref.startswith(ACCOUNT_REF)}
+        row_ids = [row_id for name, row_id in rows_by_name.items() if name not in fields]
+        rows = {row.id: row for row in Variable.select().where(Variable.id.in_(row_ids))} if row_ids else {}
+        values = {name: self._value(name, rows.get(rows_by_name[name])) for name in rows_by_name if name not in fields}
+        return values | (self._account_values(fields) if fields else {})
 
     def output(self, row: OutputVariable) -> str:
         """The value of an output, as it came."""
@@ -55,6 +60,22 @@ class Secrets:
             return {"id": row_id, "value": output.value, "value_sealed": None, "secret": False}
         sealed = self._vault.seal_field(OutputVariable.table_name(), "value_sealed", row_id, _OUTPUT_VERSION, data)
         return {"id": row_id, "value": "", "value_sealed": sealed, "secret": secret}
+
+    def _account_values(self, fields: Mapping[str, list[str]]) -> dict[str, str]:
+        wanted = {account_id for _, account_id, _ in fields.values()}
+        rows = {row.id: row for row in Account.select().where(Account.id.in_(list(wanted)))}
+        return {name: self._account_value(rows.get(of), part) for name, (_, of, part) in fields.items()}
+
+    def _account_value(self, row: Account | None, part: str) -> str:
+        if row is None:
+            raise Unsendable("the account that the target or the step names was deleted")
+        if part not in row.secrets_sealed:
+            raise Unsendable(f"account {row.name!r} has no {part} any more")
+        try:
+            self._seals.check(row)
+            return open_secret(self._vault, row, part)
+        except (SealBroken, FieldDamaged) as error:
+            raise Unsendable(f"account {row.name!r} cannot be used: {error.detail}") from error
 
     def _value(self, name: str, row: Variable | None) -> str:
         if row is None or row.value_sealed is None:

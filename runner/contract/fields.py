@@ -55,7 +55,10 @@ class Fields:
     def object(self, name: str) -> Fields:
         return Fields(self._take(name), self._at(name))
 
-    def json_object(self, name: str) -> Json:
+    def json_object(self, name: str, *, absent: bool = False) -> Json:
+        """Any object; with `absent` a missing field is an empty one."""
+        if absent and name not in self._rest:
+            return {}
         value = self._take(name)
         Fields(value, self._at(name))
         return dict(value)

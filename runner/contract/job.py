@@ -55,6 +55,7 @@ class Job:
     `literals` are values that came from targets (outputs of earlier steps): offered like variables and byte-identical,
     never expanded; a literal wins over a variable of its name.
     `isolation` names the lock that only one job on a machine may hold; empty means none.
+    `endpoint` says what a hub-run job acts on (account, region, properties); empty on a machine with its own spoke.
     `secret_names` says which values come by pipe; `expose_env` which variables the script finds in its environment.
     """
 
@@ -74,11 +75,14 @@ class Job:
     isolation: str = ""
     grace_s: int = 10
     tenant: str = ""
+    endpoint: Dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> Dict[str, Any]:
         found = asdict(self)
         found["secret_names"] = list(self.secret_names)
         found["expose_env"] = list(self.expose_env)
+        if not self.endpoint:
+            del found["endpoint"]
         return found
 
     @classmethod
@@ -106,6 +110,7 @@ class Job:
             isolation=fields.text("isolation"),
             grace_s=fields.number("grace_s", 0, GRACE_S_MAX),
             tenant=fields.text("tenant"),
+            endpoint=fields.json_object("endpoint", absent=True),
         )
         fields.finish()
         _within_limits(job)

@@ -5,6 +5,7 @@ from hub.storage.models.asking import IntentRow
 from hub.storage.models.events import ChainHead, Checkpoint, Event
 from hub.storage.models.gateway import GatewayInbox
 from hub.storage.models.infrastructure import (
+    Account,
     Enrolment,
     Environment,
     JoinToken,
@@ -34,7 +35,7 @@ from hub.storage.models.work import (
 
 ALL_TABLES: tuple[type[Table], ...] = (
     Installation, DataKey, HubKey, TrustFrame,
-    Environment, JoinToken, Spoke, SpokeSession, Target, TargetEnvironment, Enrolment, GatewayInbox,
+    Environment, JoinToken, Spoke, SpokeSession, Account, Target, TargetEnvironment, Enrolment, GatewayInbox,
     Lifecycle, Project, VariableSet, ProjectVariableSet, Variable, Release,
     User, Session, ApiKey, Grant, SetupCode, RateBucket, TotpSecret,
     Package, PackageVersion, Pack, Chunk, PackageChunk, StoredManifest,
@@ -43,9 +44,9 @@ ALL_TABLES: tuple[type[Table], ...] = (
 )  # fmt: skip
 
 __all__ = [
-    "ALL_TABLES", "ApiKey", "Artifact", "ChainHead", "Checkpoint", "Chunk", "DataKey", "Deployment", "Enrolment",
-    "Environment", "Event", "GatewayInbox", "Grant", "HubKey", "Installation", "IntentRow", "IssuedFrame", "Job",
-    "JoinToken", "Lifecycle", "LogBlock", "Outbox", "OutputVariable", "Pack", "Package", "PackageChunk",
+    "ALL_TABLES", "Account", "ApiKey", "Artifact", "ChainHead", "Checkpoint", "Chunk", "DataKey", "Deployment",
+    "Enrolment", "Environment", "Event", "GatewayInbox", "Grant", "HubKey", "Installation", "IntentRow", "IssuedFrame",
+    "Job", "JoinToken", "Lifecycle", "LogBlock", "Outbox", "OutputVariable", "Pack", "Package", "PackageChunk",
     "PackageVersion", "Plan", "Progress", "Project", "ProjectVariableSet", "Quarantine", "RateBucket", "Release",
     "Session", "SetupCode", "Spoke", "SpokeSession", "StoredManifest", "Table", "Target", "TargetEnvironment", "Task",
     "Timer", "TotpSecret", "TrustFrame", "User", "Variable", "VariableSet", "database_proxy", "new_row_id", "now_ms",

@@ -2,7 +2,7 @@
 
 from peewee import BooleanField, CharField, FloatField, IntegerField, TextField
 
-from hub.states import Approval, EnrolmentState, Health, SpokeKind, SpokeState
+from hub.states import AccountKind, Approval, EnrolmentState, Health, SpokeKind, SpokeState, TargetKind
 from hub.storage.models.table import (
     AtField,
     BytesField,
@@ -97,12 +97,28 @@ class SpokeSession(Table):
     valid_until = AtField(null=True)  # None: the present one.
 
 
+class Account(SealedTable):
+    """What is needed to get in somewhere: a login of machines, or a cloud's credentials."""
+
+    SEALED = ("name", "kind", "fields", "secrets_sealed", "environments")
+
+    id = RowId()
+    name = CharField(max_length=100, unique=True)
+    kind = StateField(AccountKind)
+    fields = JsonField(default=dict)  # Not secret: texts by name.
+    secrets_sealed = JsonField(default=dict)  # By name: {"version", "sealed"}; the version is bound in the ciphertext.
+    environments = JsonField(default=list)  # Ids of those in which it may be used; none: in all.
+    description = TextField(default="")
+    created_at = AtField(default=now_ms)
+    version = IntegerField(default=1)
+
+
 class Target(SealedTable):
     SEALED = ("name", "kind", "spoke", "roles", "endpoint", "disabled_at")
 
     id = RowId()
     name = CharField(max_length=100, unique=True)
-    kind = StateField(SpokeKind, default=SpokeKind.POLLING)
+    kind = StateField(TargetKind, default=TargetKind.POLLING)
     spoke = RefField(Spoke, null=True, on_delete="SET NULL")
     roles = JsonField(default=list)
     disabled_at = AtField(null=True)

@@ -1,0 +1,158 @@
+"""PURE. Hosts, ports, users and host keys as people type them: checked letter by letter, for programs will read them.
+
+A host or a user that begins with "-" or holds a space could be an option or a second command to some tool; none gets
+past here. Addresses of this machine and of its nearest network are refused unless an administrator allows them.
+"""
+
+import base64
+import binascii
+import hashlib
+import ipaddress
+import re
+import struct
+
+from hub.errors import Invalid
+
+SSH_PORT = 22
+HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_LOOKS_NUMERIC = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+_INNER_NAMES = (
+    "localhost",
+    "localhost.localdomain",
+    "ip6-localhost",
+    "metadata",
+    "metadata.google.internal",
+    "instance-data",
+)
+_METADATA = frozenset(map(ipaddress.ip_address, ("169.254.169.254", "100.100.100.200", "192.0.0.192", "fd00:ec2::254")))
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def checked_user(user: str, field: str = "user") -> str:
+    if not _USER.fullmatch(user):
+        raise Invalid(
+            "expected a user name: letters, digits, _ . and -, not beginning with -", field=field, code="SSH_ARG"
+        )
+    return user
+
+
+def checked_host(host: str, *, allow_inner: bool, field: str = "host") -> str:
+    """A name or an address, in lower case.
+
+    Raises:
+        Invalid: it is neither, or one that targets may not have.
+    """
+    address = as_address(host)
+    if address is None:
+        labels = host.removesuffix(".").split(".")
+        if (
+            len(host) > 253
+            or not all(_LABEL.fullmatch(label) for label in labels)
+            or _LOOKS_NUMERIC.fullmatch(labels[-1])
+        ):
+            raise Invalid("expected a host name or an IP address", field=field, code="SSH_ARG")
+    if not allow_inner and is_inner(host):
+        raise Invalid(
+            "this address is the hub's own machine, its nearest network or a cloud's metadata service: "
+            "an administrator must allow it (MANYARM_ALLOW_INNER_TARGETS)",
+            field=field,
+            code="SSH_ARG",
+        )
+    return host.lower().removesuffix(".") if address is None else str(address)
+
+
+def checked_port(port: int, field: str = "port") -> int:
+    if not 1 <= port <= 65_535:
+        raise Invalid("expected a port from 1 to 65535", field=field, code="SSH_ARG")
+    return port
+
+
+def is_inner(host: str) -> bool:
+    """Whether a host is plainly this machine, link-local, or a metadata service; a name is not looked up here."""
+    address = as_address(host)
+    if address is None:
+        name = host.lower().removesuffix(".")
+        return name in _INNER_NAMES or name.endswith(".localhost")
+    return is_inner_address(address)
+
+
+def is_inner_address(address: Address) -> bool:
+    mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+    if mapped is not None:
+        return is_inner_address(mapped)
+    return (
+        address.is_loopback
+        or address.is_link_local
+        or address.is_unspecified
+        or address.is_multicast
+        or address in _METADATA
+    )
+
+
+def as_address(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host) if "%" not in host else None
+    except ValueError:
+        return None
+
+
+def split_address(text: str, default_port: int, field: str = "address") -> tuple[str, int]:
+    """HOST, HOST:PORT, [V6] or [V6]:PORT apart; nothing is checked but the port's digits."""
+    host, port = text, ""
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+        if not closed or (rest and not rest.startswith(":")):
+            raise Invalid("expected HOST:PORT", field=field, code="SSH_ARG")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if port and not (port.isascii() and port.isdigit() and len(port) <= 5):
+        raise Invalid("expected HOST:PORT", field=field, code="SSH_ARG")
+    return host, int(port) if port else default_port
+
+
+def checked_host_key(text: str, field: str = "host_key") -> str:
+    """`type base64`, without a comment.
+
+    Raises:
+        Invalid: it is no public key of a type that is accepted.
+    """
+    parts = text.split()
+    if len(parts) < 2 or parts[0] not in HOST_KEY_TYPES:
+        raise Invalid("expected a public host key: `ssh-ed25519 AAAA…`", field=field, code="SSH_ARG")
+    blob = _decoded(parts[1])
+    if blob is None or _first_text(blob) != parts[0]:
+        raise Invalid("this is no whole public key", field=field, code="SSH_ARG")
+    return f"{parts[0]} {parts[1]}"
+
+
+def fingerprint_of(host_key: str) -> str:
+    """SHA256:… as `ssh-keygen -lf` shows it."""
+    digest = hashlib.sha256(_decoded(host_key.split()[1]) or b"").digest()
+    return f"SHA256:{base64.b64encode(digest).decode('ascii').rstrip('=')}"
+
+
+def checked_fingerprint(text: str, field: str = "fingerprint") -> str:
+    found = text.strip().rstrip("=")
+    if not _FINGERPRINT.fullmatch(found):
+        raise Invalid("expected a fingerprint as `ssh-keygen -lf` shows it: SHA256:…", field=field, code="SSH_ARG")
+    return found
+
+
+def _decoded(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _first_text(blob: bytes) -> str:
+    if len(blob) < 4:
+        return ""
+    size = struct.unpack(">I", blob[:4])[0]
+    return blob[4 : 4 + size].decode("ascii", "replace") if len(blob) > 4 + size else ""
