@@ -144,6 +144,7 @@ class IntentState(StrEnum):
 
 
 class HubKeyState(StrEnum):
+    PENDING = "pending"  # Made; it takes over with the trust document that names it.
     ACTIVE = "active"
     PREVIOUS = "previous"  # Still opens or verifies, makes nothing new.
     RETIRED = "retired"

@@ -78,6 +78,23 @@ def sign_document(kind: DocumentKind, body: JsonObject, *signers: SigningKey) ->
 def split_document(frame: bytes, kind: DocumentKind) -> SignedDocument:
     """The parts of a frame of that kind; counts and sizes are checked, signatures are not."""
     if len(frame) > _FIXED.size + DOCUMENT_MAX + SIGNATURES_MAX * _SIGNATURE.size:
+def countersigned(frame: bytes, *signers: SigningKey) -> bytes:
+    """The same document with further signatures; who has signed it already is not asked again."""
+    _, number, _, _ = _FIXED.unpack_from(frame)
+    signed = split_document(frame, DocumentKind(number))
+    there = {kid for kid, _ in signed.signatures}
+    more = [(one.kid, one.sign(signed.signed_bytes)) for one in signers if one.kid not in there]
+    return with_signatures(signed, (*signed.signatures, *more))
+
+
+def with_signatures(signed: SignedDocument, signatures: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The frame of that document with these signatures, which nobody checks here."""
+    if len(signatures) > SIGNATURES_MAX:
+        raise Refused(Code.ENV_TOOBIG, f"{len(signatures)} signatures")
+    packed = b"".join(_SIGNATURE.pack(kid, signature) for kid, signature in signatures)
+    return _FIXED.pack(MAGIC, signed.kind, len(signatures), len(signed.json)) + signed.json + packed
+
+
         raise Refused(Code.ENV_TOOBIG, f"a document of {len(frame)} bytes")
     if not frame or not MAGIC.startswith(frame[: len(MAGIC)]):
         raise Refused(Code.ENV_VERSION, f"begins with {excerpt(bytes(frame[:8]))}, expected {MAGIC!r}")

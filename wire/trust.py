@@ -16,7 +16,17 @@ from wire.keys import SigningKey, VerifyKey, hex_bytes, thumbprint_of_digest
 from wire.roles import KeyTable, Role, TrustedKey
 from wire.schema import Count, Digest, Id, Many, Text, Whole
 
-__all__ = ["DocumentKey", "Role", "RunnerFloor", "TlsPin", "TrustChain", "TrustDocument", "sign_trust"]
+__all__ = [
+    "DocumentKey",
+    "Role",
+    "RunnerFloor",
+    "TlsPin",
+    "TrustChain",
+    "TrustDocument",
+    "check_document",
+    "read_trust",
+    "sign_trust",
+]
 
 VALID_MAX_S = 400 * 86_400
 _OWNERS = {Role.HUB_PORTAL: "portal", Role.RELAY: "relay"}
@@ -101,6 +111,11 @@ def sign_trust(document: TrustDocument, signers: Iterable[SigningKey]) -> bytes:
     return sign_document(DocumentKind.TRUST, schema.write_object(document), *signers)
 
 
+def read_trust(frame: bytes) -> TrustDocument:
+    """What a frame says, whoever signed it: to show it, or to sign it."""
+    return _read_document(split_document(frame, DocumentKind.TRUST))
+
+
 class TrustChain:
     """The documents from the anchor to the newest, and the one in force."""
 
@@ -168,6 +183,16 @@ class TrustChain:
 
     def expired(self, at: int) -> bool:
         return at >= self.document.expires
+
+    def known_since(self, kid: bytes) -> int:
+        """The first version of the unbroken run up to the newest one that names this key; 0 where that one does not."""
+        since = 0
+        for signed in reversed(self._signed):
+            document = _read_document(signed)
+            if all(key.kid != kid.hex() for key in document.keys):
+                break
+            since = document.version
+        return since
 
     def _followed_by(self, signed: SignedDocument) -> Self:
         if signed.json == self._signed[-1].json:

@@ -56,6 +56,13 @@ def signing_key(vault: Vault, role: str) -> SigningKey:
     return _signing(_private(vault, row), row.public_key, row.kid)
 
 
+def signing_keys(vault: Vault, role: str, states: Iterable[HubKeyState]) -> list[SigningKey]:
+    """All keys of a role whose private half is here, newest first."""
+    query = HubKey.select().where(HubKey.role == role, HubKey.private_sealed.is_null(False))
+    rows = query.where(HubKey.state.in_(list(states))).order_by(HubKey.not_before.desc())
+    return [_signing(_private(vault, row), row.public_key, row.kid) for row in rows]
+
+
 def box_keys(vault: Vault) -> tuple[BoxKey, ...]:
     """The hub's box keys: the active one first, then previous ones that still open what is under way."""
     query = HubKey.select().where(HubKey.role == HUB_BOX, HubKey.private_sealed.is_null(False))

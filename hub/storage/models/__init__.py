@@ -19,6 +19,7 @@ from hub.storage.models.logs import LogBlock
 from hub.storage.models.packages import Chunk, Pack, Package, PackageChunk, PackageVersion, StoredManifest
 from hub.storage.models.projects import Lifecycle, Project, ProjectVariableSet, Release, Variable, VariableSet
 from hub.storage.models.table import Table, database_proxy, new_row_id, now_ms
+from hub.storage.models.trust import FormerKey, SpokeConflict, TrustRequest
 from hub.storage.models.work import (
     Artifact,
     Deployment,
@@ -34,7 +35,7 @@ from hub.storage.models.work import (
 )
 
 ALL_TABLES: tuple[type[Table], ...] = (
-    Installation, DataKey, HubKey, TrustFrame,
+    Installation, DataKey, HubKey, TrustFrame, TrustRequest, FormerKey, SpokeConflict,
     Environment, JoinToken, Spoke, SpokeSession, Account, Target, TargetEnvironment, Enrolment, GatewayInbox,
     Lifecycle, Project, VariableSet, ProjectVariableSet, Variable, Release,
     User, Session, ApiKey, Grant, SetupCode, RateBucket, TotpSecret,
@@ -45,9 +46,10 @@ ALL_TABLES: tuple[type[Table], ...] = (
 
 __all__ = [
     "ALL_TABLES", "Account", "ApiKey", "Artifact", "ChainHead", "Checkpoint", "Chunk", "DataKey", "Deployment",
-    "Enrolment", "Environment", "Event", "GatewayInbox", "Grant", "HubKey", "Installation", "IntentRow", "IssuedFrame",
-    "Job", "JoinToken", "Lifecycle", "LogBlock", "Outbox", "OutputVariable", "Pack", "Package", "PackageChunk",
-    "PackageVersion", "Plan", "Progress", "Project", "ProjectVariableSet", "Quarantine", "RateBucket", "Release",
-    "Session", "SetupCode", "Spoke", "SpokeSession", "StoredManifest", "Table", "Target", "TargetEnvironment", "Task",
-    "Timer", "TotpSecret", "TrustFrame", "User", "Variable", "VariableSet", "database_proxy", "new_row_id", "now_ms",
+    "Enrolment", "Environment", "Event", "FormerKey", "GatewayInbox", "Grant", "HubKey", "Installation", "IntentRow",
+    "IssuedFrame", "Job", "JoinToken", "Lifecycle", "LogBlock", "Outbox", "OutputVariable", "Pack", "Package",
+    "PackageChunk", "PackageVersion", "Plan", "Progress", "Project", "ProjectVariableSet", "Quarantine", "RateBucket",
+    "Release", "Session", "SetupCode", "Spoke", "SpokeConflict", "SpokeSession", "StoredManifest", "Table", "Target",
+    "TargetEnvironment", "Task", "Timer", "TotpSecret", "TrustFrame", "TrustRequest", "User", "Variable",
+    "VariableSet", "database_proxy", "new_row_id", "now_ms",
 ]  # fmt: skip

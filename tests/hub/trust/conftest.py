@@ -1,0 +1,10 @@
+"""An installed hub whose engine acts at a time of the test's choosing."""
+
+import pytest
+
+from tests.fakes.installed_hub import Acting, Person
+
+
+@pytest.fixture
+def acting(installed_hub):
+    return Acting(installed_hub.vault, installed_hub.seals, 1_900_000_000_000, Person())
