@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Annotated, Self
 
 from wire import canonical, schema
+from wire.address import Address
 from wire.canonical import JsonObject
 from wire.errors import Code, Refused, excerpt
 from wire.keys import KID_SIZE, SIGNATURE_SIZE, BoxPublicKey, SigningKey, hex_bytes
@@ -22,6 +23,8 @@ from wire.schema import Count, Digest, Id, Many, Text, Whole
 
 MAGIC = b"MAD1"
 DOCUMENT_MAX = 64 * 1024
+FLEET_MAX = 4 * 1024 * 1024
+FLEET_SPOKES_MAX = 10_000
 SIGNATURES_MAX = 16
 FORWARD_MAX = 10_000
 
@@ -66,18 +69,15 @@ class SignedDocument:
 
 
 def sign_document(kind: DocumentKind, body: JsonObject, *signers: SigningKey) -> bytes:
-    """The frame of a document; Refused(ENV_TOOBIG) beyond 64 KiB or 16 signatures."""
+    """The frame of a document; Refused(ENV_TOOBIG) beyond 64 KiB (a fleet: 4 MiB) or 16 signatures."""
     json = canonical.encode(body)
-    if len(json) > DOCUMENT_MAX or len(signers) > SIGNATURES_MAX:
+    if len(json) > _most(kind) or len(signers) > SIGNATURES_MAX:
         raise Refused(Code.ENV_TOOBIG, f"a document of {len(json)} bytes with {len(signers)} signatures")
     signed = _purpose(kind) + json
     signatures = [_SIGNATURE.pack(signer.kid, signer.sign(signed)) for signer in signers]
     return _FIXED.pack(MAGIC, kind, len(signers), len(json)) + json + b"".join(signatures)
 
 
-def split_document(frame: bytes, kind: DocumentKind) -> SignedDocument:
-    """The parts of a frame of that kind; counts and sizes are checked, signatures are not."""
-    if len(frame) > _FIXED.size + DOCUMENT_MAX + SIGNATURES_MAX * _SIGNATURE.size:
 def countersigned(frame: bytes, *signers: SigningKey) -> bytes:
     """The same document with further signatures; who has signed it already is not asked again."""
     _, number, _, _ = _FIXED.unpack_from(frame)
@@ -95,6 +95,9 @@ def with_signatures(signed: SignedDocument, signatures: Sequence[tuple[bytes, by
     return _FIXED.pack(MAGIC, signed.kind, len(signatures), len(signed.json)) + signed.json + packed
 
 
+def split_document(frame: bytes, kind: DocumentKind) -> SignedDocument:
+    """The parts of a frame of that kind; counts and sizes are checked, signatures are not."""
+    if len(frame) > _FIXED.size + _most(kind) + SIGNATURES_MAX * _SIGNATURE.size:
         raise Refused(Code.ENV_TOOBIG, f"a document of {len(frame)} bytes")
     if not frame or not MAGIC.startswith(frame[: len(MAGIC)]):
         raise Refused(Code.ENV_VERSION, f"begins with {excerpt(bytes(frame[:8]))}, expected {MAGIC!r}")
@@ -103,7 +106,7 @@ def with_signatures(signed: SignedDocument, signatures: Sequence[tuple[bytes, by
     _, number, count, size = _FIXED.unpack_from(frame)
     if number != kind:
         raise Refused(Code.ENV_TYPE, f"a document of kind {number}, expected {kind.name.lower()}")
-    if size > DOCUMENT_MAX or count > SIGNATURES_MAX:
+    if size > _most(kind) or count > SIGNATURES_MAX:
         raise Refused(Code.ENV_TOOBIG, f"{size} bytes and {count} signatures are announced")
     if len(frame) != _FIXED.size + size + count * _SIGNATURE.size:
         raise Refused(Code.ENV_LENGTH, "the document's parts do not add up to its length")
@@ -171,6 +174,48 @@ class BoxDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetSpoke:
+    """A listening spoke: where it is dialled, and what it must show there.
+
+    `thumbprint` is that of its signing key, which stands in its certificate; `spki` the pin of its TLS key, "" where
+    the hub knows the spoke by its thumbprint alone.
+    """
+
+    id: Id
+    address: Address
+    thumbprint: Annotated[str, Text(71, "SHA256:([a-z2-7]{4}-){12}[a-z2-7]{4}")]
+    spki: Annotated[str, Text(64, "([0-9a-f]{64})?")]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetDocument:
+    """Whom the relays of one fleet dial; short-lived, so that who is not in it any more is soon nobody's business."""
+
+    hub: Id
+    fleet: Annotated[str, Text(32, "[a-z0-9-]{1,32}")]
+    issued: Annotated[int, Whole(1)]
+    expires: Annotated[int, Whole(1)]
+    gateway: Annotated[str, Text(500)]
+    spokes: Annotated[tuple[FleetSpoke, ...], Many(FLEET_SPOKES_MAX)]
+
+    @classmethod
+    def open(cls, frame: bytes, keys: KeyDirectory, at: int, hub: str) -> Self:
+        """Verified; whether it is current, the caller asks with the time that he trusts."""
+        document = schema.read(cls, open_document(frame, DocumentKind.FLEET, keys, at))
+        if document.hub != hub:
+            raise Refused(Code.ENV_ISS, "the fleet is another hub's")
+        if len({spoke.id for spoke in document.spokes}) != len(document.spokes):
+            raise Refused(Code.ENV_SCHEMA, "a spoke stands there twice", field="spokes")
+        return document
+
+    def sign(self, signer: SigningKey) -> bytes:
+        return sign_document(DocumentKind.FLEET, schema.write_object(self), signer)
+
+    def is_current(self, at: int) -> bool:
+        return at < self.expires
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerDocument:
     """One release of the runner, signed by hub-release."""
 
@@ -229,6 +274,10 @@ def accept_runner(
     if mark is None:
         return HighWaterMark(document.release, document.sha256, known)
     return mark.advance(document.release, document.sha256, known, older=Code.RUN_ROLLBACK)
+
+
+def _most(kind: DocumentKind) -> int:
+    return FLEET_MAX if kind is DocumentKind.FLEET else DOCUMENT_MAX
 
 
 def _purpose(kind: DocumentKind) -> bytes:

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Self
 
+from wire.address import is_address
 from wire.errors import Code, Refused
 
 PREFIX = "maj1-"
@@ -20,8 +21,6 @@ _ROOT, _ID, _SECRET, _CHECK = 32, 8, 16, 4
 _FIXED = 1 + _ROOT + _ID + _SECRET + 1
 _TEXT_MAX = 700
 _LETTERS = re.compile(r"[a-z2-7]+")
-_ADDRESS = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]{0,248}[A-Za-z0-9])?|\[[0-9a-fA-F:.]{2,45}\]):([0-9]{1,5})")
-_PORT_MAX = 65_535
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +36,7 @@ class JoinCode:
         sizes = len(self.root_thumbprint), len(self.token_id), len(self.token_secret)
         if sizes != (_ROOT, _ID, _SECRET):
             raise ValueError(f"parts of {sizes} bytes, expected {(_ROOT, _ID, _SECRET)}")
-        match = _ADDRESS.fullmatch(self.address)
-        if match is None or not 1 <= int(match[3]) <= _PORT_MAX or len(self.address) > 255:
+        if not is_address(self.address):
             raise Refused(Code.JOIN_BAD, "the address is not host:port", field="address")
 
     @property

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, cast
 
 from wire import canonical, schema
+from wire.address import AddressOrEmpty
 from wire.canonical import JsonValue
 from wire.envelope import BODY_MAX, MessageType
 from wire.errors import Code, Refused, excerpt, field_name
@@ -255,6 +256,12 @@ class Rotate:
 
 @dataclass(frozen=True, slots=True)
 class Enrol:
+    """What a newcomer asks to be.
+
+    `address` is where a listening spoke is dialled, "" for all others. A token of zeros is none: that spoke was
+    introduced by its thumbprint.
+    """
+
     token_id: Annotated[str, Text(16, "[0-9a-f]{16}")]
     token_secret: Id = field(repr=False)
     box_pk: Digest
@@ -262,12 +269,20 @@ class Enrol:
     nonce: Id
     platform: Platform
     requested_name: Annotated[str, Text(100)]
+    kind: Annotated[str, Text(16, "polling|listening|ssh|local|relay")]
+    address: AddressOrEmpty
     roles: Annotated[tuple[Annotated[str, Text(100)], ...], Many(50)]
     environments: Annotated[tuple[Annotated[str, Text(100)], ...], Many(50)]
+
+    @property
+    def is_introduced(self) -> bool:
+        return not self.token_id.strip("0") and not self.token_secret.strip("0")
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerAccess:
+    """All empty for a listening spoke: a relay brings and takes its messages."""
+
     url: Url
     user: Name
     password: Annotated[str, Text(200)] = field(repr=False)

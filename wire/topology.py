@@ -1,8 +1,10 @@
 """Every name the broker knows, and who may use it: the only file that spells a queue, a key or a permission.
 
                  commands (direct, key = spoke id)            spoke.<id>.commands  -> the spoke, exclusive
+                                                              fleet.<fleet>.<id>.commands  -> a relay, exclusive
     hub  ------------------------------------------------>
          <------------------------------------------------  events (topic, key = <user>.<kind>)
+                                                              (a relay's: relay-<id>.<kind>.<spoke it carries for>)
                  hub.results  hub.logs  hub.beats
     portal ----- intents (direct) ---> hub.intents           dead (topic) ---> hub.dead
 
@@ -31,6 +33,7 @@ HUB_USER = "hub"
 ADMIN_USER = "hub-admin"
 PORTAL_USER = "portal"
 INTENT_KEY = "intent"
+DEFAULT_FLEET = "default"
 
 # A frame is at most 1 MiB and some header; the broker refuses what could be none. (RabbitMQ's default is 128 MiB.)
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
@@ -43,7 +46,7 @@ _ID = re.compile(r"[a-z0-9-]{1,48}")
 
 
 class EventKind(StrEnum):
-    """What a spoke says, as the second word of its routing key."""
+    """What a spoke says, as the second word of its routing key; the last two come from relays alone."""
 
     HELLO = "hello"
     ACK = "ack"
@@ -52,6 +55,8 @@ class EventKind(StrEnum):
     ROTATE = "rotate"
     LOG = "log"
     BEAT = "beat"
+    ENROL = "enrol"  # A listening spoke that was introduced by its thumbprint.
+    HINT = "hint"  # Why a relay does not reach a spoke: explains, decides nothing.
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +137,31 @@ def event_key(spoke_id: str, kind: EventKind | str) -> str:
     return f"{spoke_user(spoke_id)}.{EventKind(kind)}"
 
 
+def fleet_queue(fleet: str, spoke_id: str) -> str:
+    """The mailbox of a listening spoke, which whichever relay of its fleet empties."""
+    return f"fleet.{_checked(fleet)}.{_checked(spoke_id)}.commands"
+
+
+def relay_user(relay_id: str) -> str:
+    """The broker's user of a relay, which is also the first word of its keys."""
+    return f"relay-{_checked(relay_id)}"
+
+
+def relay_key(relay_id: str, kind: EventKind | str, spoke_id: str) -> str:
+    """The key under which a relay passes on what that spoke says."""
+    return f"{relay_user(relay_id)}.{EventKind(kind)}.{_checked(spoke_id)}"
+
+
 def hub_topology() -> Topology:
     """What stands before any spoke exists."""
-    kept = (EventKind.ACK, EventKind.RESULT, EventKind.HELLO, EventKind.REJECT, EventKind.ROTATE)
+    kept = (
+        EventKind.ACK,
+        EventKind.RESULT,
+        EventKind.HELLO,
+        EventKind.REJECT,
+        EventKind.ROTATE,
+        EventKind.ENROL,
+    )
     return Topology(
         exchanges=(
             Exchange(COMMANDS, "direct"),
@@ -153,6 +180,7 @@ def hub_topology() -> Topology:
             *(Binding(EVENTS, HUB_RESULTS, f"*.{kind}.#") for kind in kept),
             Binding(EVENTS, HUB_LOGS, f"*.{EventKind.LOG}.#"),
             Binding(EVENTS, HUB_BEATS, f"*.{EventKind.BEAT}.#"),
+            Binding(EVENTS, HUB_BEATS, f"*.{EventKind.HINT}.#"),
             Binding(INTENTS, HUB_INTENTS, INTENT_KEY),
             Binding(DEAD, HUB_DEAD, "#"),
         ),
@@ -162,6 +190,12 @@ def hub_topology() -> Topology:
 def spoke_topology(spoke_id: str) -> Topology:
     """The mailbox of one spoke."""
     queue = spoke_queue(spoke_id)
+    return Topology(queues=(Queue(queue),), bindings=(Binding(COMMANDS, queue, spoke_id),))
+
+
+def fleet_topology(fleet: str, spoke_id: str) -> Topology:
+    """The mailbox of one listening spoke."""
+    queue = fleet_queue(fleet, spoke_id)
     return Topology(queues=(Queue(queue),), bindings=(Binding(COMMANDS, queue, spoke_id),))
 
 
@@ -214,6 +248,19 @@ def spoke_permissions(spoke_id: str) -> Permissions:
         topic_write=r"^{username}\.",
         topic_read="^$",
         limits={"max-connections": 4, "max-channels": 16},
+    )
+
+
+def relay_permissions(relay_id: str, fleet: str) -> Permissions:
+    """Write events under its own name, read the mailboxes of its fleet: a channel and a consumer for each."""
+    _checked(relay_id)
+    return Permissions(
+        configure="^$",
+        write=f"^{EVENTS}$",
+        read=rf"^fleet\.{_checked(fleet)}\..+$",
+        topic_write=r"^{username}\.",
+        topic_read="^$",
+        limits={"max-connections": 8, "max-channels": 64},
     )
 
 

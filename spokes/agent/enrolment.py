@@ -52,12 +52,17 @@ class EnrolmentDoor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the spoke asks to be: display text until an administrator agrees."""
+    """What the spoke asks to be: display text until an administrator agrees.
+
+    `address` is where relays dial a listening spoke; `tls_spki` the pin of its TLS key, or of a relay's.
+    """
 
     name: str
     roles: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
     kind: str = "polling"
+    address: str = ""
+    tls_spki: str = ""
 
 
 class Enroller:
@@ -150,10 +155,12 @@ class Enroller:
                 token_id=code.token_id.hex(),
                 token_secret=code.token_secret.hex(),
                 box_pk=keys.box.public.pk.hex(),
-                tls_spki="",
+                tls_spki=wish.tls_spki,
                 nonce=secrets.token_hex(16),
                 platform=this_platform(),
                 requested_name=wish.name,
+                kind=wish.kind,
+                address=wish.address,
                 roles=wish.roles,
                 environments=wish.environments,
             ),

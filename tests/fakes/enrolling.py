@@ -63,6 +63,8 @@ class Machine:
             "nonce": secrets.token_hex(16),
             "platform": Platform("Linux", "x86_64", "6.1", "3.11.7", self.name),
             "requested_name": self.name,
+            "kind": "polling",
+            "address": "",
             "roles": (),
             "environments": (),
         }

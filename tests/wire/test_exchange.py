@@ -12,6 +12,8 @@ from tests.wire.test_messages import SAMPLES
 from wire.documents import (
     BoxDocument,
     DocumentKind,
+    FleetDocument,
+    FleetSpoke,
     RunnerDocument,
     accept_runner,
     open_document,
@@ -20,7 +22,7 @@ from wire.documents import (
 from wire.envelope import ENROL_MAX, MessageType
 from wire.errors import Code
 from wire.join_code import JoinCode
-from wire.keys import BoxKey, SigningKey, new_id
+from wire.keys import BoxKey, SigningKey, new_id, thumbprint
 from wire.messages import JobReport, JobState
 from wire.roles import Role
 from wire.rotation import rotated_key, rotation_to
@@ -241,7 +243,41 @@ def test_a_document_cut_or_lengthened_anywhere_is_refused(hub):
         assert code_of(hub.chain.update, [frame[:length]]) in (Code.ENV_SHORT, Code.ENV_LENGTH, Code.ENV_VERSION)
     assert code_of(hub.chain.update, [frame + b"\0"]) is Code.ENV_LENGTH
     assert code_of(hub.chain.update, [frame[:6] + b"\x11" + frame[7:]]) is Code.ENV_TOOBIG
-    assert code_of(sign_document, DocumentKind.FLEET, {"a": "x" * 70_000}, hub.command) is Code.ENV_TOOBIG
+    assert code_of(sign_document, DocumentKind.BOX, {"a": "x" * 70_000}, hub.command) is Code.ENV_TOOBIG
+    assert code_of(sign_document, DocumentKind.FLEET, {"a": "x" * 5_000_000}, hub.command) is Code.ENV_TOOBIG
+
+
+def fleet_of(hub, *spokes: FleetSpoke) -> FleetDocument:
+    return FleetDocument(hub.hub_id, "default", NOW, NOW + 3600, "hub.example:8443", spokes)
+
+
+def fleet_spoke(number: int, **changes: str) -> FleetSpoke:
+    shown = thumbprint(SigningKey.from_seed(number.to_bytes(32, "big")).verify_key.pk)
+    spoke = FleetSpoke(f"{number:032x}", f"host-{number}.example.com:10933", shown, "0f" * 32)
+    return replace(spoke, **changes)
+
+
+def test_a_fleet_of_thousands_is_one_document_of_hub_command(hub):
+    fleet = fleet_of(hub, *(fleet_spoke(number) for number in range(1, 2_001)))
+    keys = hub.chain.directory()
+    assert FleetDocument.open(fleet.sign(hub.command), keys, NOW, hub.hub_id) == fleet
+    assert code_of(FleetDocument.open, fleet.sign(hub.portal), keys, NOW, hub.hub_id) is Code.ENV_KEY
+    assert code_of(FleetDocument.open, fleet.sign(hub.command), keys, NOW, "f" * 32) is Code.ENV_ISS
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"address": "nowhere"}, {"address": "a:0"}, {"address": "a:65536"}, {"thumbprint": "SHA256:abcd"}, {"id": "../x"}],
+    ids=str,
+)
+def test_a_fleet_document_with_a_spoke_that_is_none_is_refused(hub, changes):
+    frame = fleet_of(hub, fleet_spoke(1, **changes)).sign(hub.command)
+    assert code_of(FleetDocument.open, frame, hub.chain.directory(), NOW, hub.hub_id) is Code.ENV_SCHEMA
+
+
+def test_a_spoke_stands_in_a_fleet_once(hub):
+    frame = fleet_of(hub, fleet_spoke(1), fleet_spoke(1, address="elsewhere:1")).sign(hub.command)
+    assert code_of(FleetDocument.open, frame, hub.chain.directory(), NOW, hub.hub_id) is Code.ENV_SCHEMA
 
 
 def test_the_chain_hands_out_keys_by_role_and_owner(hub):

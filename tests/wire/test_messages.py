@@ -69,7 +69,19 @@ SAMPLES = {
     MessageType.HEARTBEAT: Heartbeat(new_id(), 1, 0, Load(250, 100, 5000, 1), (new_id(),)),
     MessageType.REJECT: Reject(new_id(), "ENV_SEAL", ""),
     MessageType.ROTATE: Rotate(DIGEST, DIGEST * 2),
-    MessageType.ENROL: Enrol("ab" * 8, new_id(), DIGEST, "", new_id(), PLATFORM, "web-1", ("web",), ("Production",)),
+    MessageType.ENROL: Enrol(
+        "ab" * 8,
+        new_id(),
+        DIGEST,
+        "",
+        new_id(),
+        PLATFORM,
+        "web-1",
+        "listening",
+        "web-1:10933",
+        ("web",),
+        ("Production",),
+    ),
     MessageType.ENROLLED: Enrolled(
         new_id(), DIGEST, 3, BrokerAccess("amqps://hub:5673", "spoke-1", "pw", "manyarm", DIGEST), "hub:8443", new_id()
     ),

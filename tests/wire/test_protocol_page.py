@@ -10,11 +10,11 @@ import pytest
 from tests.fakes.parties import FACTS
 from tests.wire import vectors
 from wire import messages
-from wire.documents import BoxDocument
+from wire.documents import BoxDocument, FleetDocument
 from wire.envelope import SIGNER_ROLE, MessageType, seal, unseal, verify
-from wire.exchange import open_from_spoke
+from wire.exchange import open_enrol, open_from_spoke
 from wire.header import Header
-from wire.keys import BoxKey, SigningKey
+from wire.keys import BoxKey, SigningKey, thumbprint
 from wire.roles import KeyTable, Role, TrustedKey
 from wire.session import SpokeIdentity, SpokeSession
 from wire.trust import TrustChain
@@ -95,6 +95,32 @@ def test_sealing_with_the_seeds_and_nonces_of_the_page_gives_its_very_bytes(name
     assert seal(
         kind, Header(**json.loads(header)), body, signer=signer, recipient=recipient, random=random
     ) == frame_of(name)
+
+
+def test_the_enrolment_of_the_page_opens_by_the_key_that_it_brings_and_is_made_of_the_seeds(seeds):
+    header, body = texts_of("enrol")
+    hub_box, signer = BoxKey.from_bytes(seeds["hub-box"]), SigningKey.from_seed(seeds["spoke-sign"])
+    received = open_enrol(frame_of("enrol"), [hub_box], vectors.HUB_ID)
+    assert received.signer.pk == signer.verify_key.pk
+    assert messages.encode(received.body) == body
+    made = seal(
+        MessageType.ENROL,
+        Header(**json.loads(header)),
+        body,
+        signer=signer,
+        recipient=vectors.FixedBox(hub_box.public.pk, ephemeral=b"\x62" * 32),
+        random=vectors.counting(0x60),
+    )
+    assert made == frame_of("enrol")
+
+
+def test_the_fleet_document_of_the_page_names_the_spoke_by_address_and_thumbprint(chain, seeds):
+    fleet = FleetDocument.open(frame_of("fleet document"), chain.directory(), vectors.AT, vectors.HUB_ID)
+    (spoke,) = fleet.spokes
+    assert spoke.thumbprint == thumbprint(SigningKey.from_seed(seeds["spoke-sign"]).verify_key.pk)
+    assert (spoke.id, spoke.address) == (vectors.SPOKE_ID, "web-1.example:10933")
+    assert fleet.is_current(vectors.AT)
+    assert not fleet.is_current(fleet.expires)
 
 
 @pytest.mark.parametrize("name", NAMES)

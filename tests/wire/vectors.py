@@ -10,15 +10,16 @@ from dataclasses import dataclass
 import nacl.bindings
 
 from wire import messages
-from wire.documents import BoxDocument
+from wire.documents import BoxDocument, DocumentKind, FleetDocument, FleetSpoke, split_document
 from wire.envelope import Header, MessageType, frame_sha256, seal
-from wire.keys import BoxKey, BoxPublicKey, SigningKey
+from wire.keys import BoxKey, BoxPublicKey, SigningKey, thumbprint
 from wire.messages import (
     Ack,
     AckState,
     Body,
     Command,
     EndState,
+    Enrol,
     Hello,
     Limits,
     Op,
@@ -106,6 +107,43 @@ def box_frame() -> bytes:
     return BoxDocument.of(HUB_ID, HUB_BOX.public, issued=AT, expires=AT + 60 * 86_400).sign(HUB_COMMAND)
 
 
+def fleet_frame() -> bytes:
+    spoke = FleetSpoke(SPOKE_ID, "web-1.example:10933", thumbprint(SPOKE_SIGN.verify_key.pk), "0f" * 32)
+    document = FleetDocument(HUB_ID, "default", AT, AT + 3600, "hub.example:8443", (spoke,))
+    return document.sign(HUB_COMMAND)
+
+
+def enrolment() -> Step:
+    """How a listening spoke asks to be let in, signed by the key that it brings."""
+    header = Header(
+        aud=HUB_ID,
+        iss="",
+        mid="60" * 16,
+        cid="",
+        ses="",
+        seq=0,
+        epo=1,
+        iat=AT,
+        exp=AT + 900,
+        sign_pk=SPOKE_SIGN.verify_key.pk.hex(),
+        trust=split_document(trust_frame(), DocumentKind.TRUST).sha256,
+    )
+    body = Enrol(
+        token_id="61" * 8,
+        token_secret="62" * 16,
+        box_pk=SPOKE_BOX.public.pk.hex(),
+        tls_spki="0f" * 32,
+        nonce="63" * 16,
+        platform=Platform("Linux", "x86_64", "6.1.0", "3.11.7", "web-1"),
+        requested_name="web-1",
+        kind="listening",
+        address="web-1.example:10933",
+        roles=("web",),
+        environments=("Production",),
+    )
+    return _step(0x60, header, body)
+
+
 def exchange() -> list[Step]:
     """Hello, welcome, command, ack, result."""
     hello = _step(
@@ -178,8 +216,12 @@ def exchange() -> list[Step]:
 
 def render() -> str:
     """The vectors as the page shows them."""
-    blocks = [_block("trust document", {"frame": trust_frame()}), _block("box document", {"frame": box_frame()})]
-    for step in exchange():
+    blocks = [
+        _block("trust document", {"frame": trust_frame()}),
+        _block("box document", {"frame": box_frame()}),
+        _block("fleet document", {"frame": fleet_frame()}),
+    ]
+    for step in [enrolment(), *exchange()]:
         body = messages.encode(step.body)
         blocks.append(f"### {step.name}\n\n```json\n{step.parts['header'].decode()}\n{body.decode()}\n```\n")
         blocks.append(_block("", step.parts))
