@@ -16,7 +16,7 @@ from spokes.agent.enrolment import Enroller, Wish
 from spokes.agent.gateway import Gateway
 from spokes.agent.home import SpokeHome
 from spokes.agent.identity import IdentityStore
-from spokes.polling import broker_connection
+from spokes.agent.serving import broker_connection
 from tests.fakes.simulated_spoke import SimulatedSpoke
 from tests.fakes.spoke_home import EnrolledHome
 from wire.join_code import JoinCode

@@ -11,6 +11,8 @@ from config.limits import HubLimits, SpokeLimits
 from config.reading import read_settings
 
 Address = tuple[str, int]
+HOUSE_SPOKES = ("local",)
+LOCAL_HOMES = Path("/var/lib/manyarm-local")
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -43,6 +45,8 @@ class HubSettings:
     gateway_bind: str = "0.0.0.0:8443"
     master_key: str = ""
     kek_file: str = ""
+    house_spokes: tuple[str, ...] = HOUSE_SPOKES
+    local_home: str = ""
     trusted_proxies: tuple[str, ...] = ()
     log_level: str = "INFO"
     log_style: str = "text"
@@ -54,6 +58,8 @@ class HubSettings:
         for name in ("public_name", "broker_public"):
             if getattr(self, name):
                 _named(name, getattr(self, name))
+        for kind in self.house_spokes:
+            _one_of("house_spokes", kind, HOUSE_SPOKES)
         _one_of("log_level", self.log_level, ("DEBUG", "INFO", "WARNING", "ERROR"))
         _one_of("log_style", self.log_style, ("text", "json"))
 
@@ -75,6 +81,15 @@ class HubSettings:
     def master_key_source(self) -> str:
         """Beside the home, never inside it: a backup of the home does not carry the key."""
         return self.master_key or f"file:{self.home.parent / (self.home.name + '.master-key')}"
+
+    def local_home_for(self, hub_id: str) -> Path:
+        """Where the local spoke of a hub lives that root has started."""
+        return Path(self.local_home) if self.local_home else LOCAL_HOMES / hub_id
+
+    @property
+    def gateway_here(self) -> str:
+        """The gateway as this machine reaches it."""
+        return _reachable(self.gateway_bind)
 
     @property
     def portal_url(self) -> str:

@@ -1,18 +1,26 @@
-"""What a process started by `manyarm up` owes its parent: it takes its key, says when it is ready, leaves with it.
+"""What a part that `manyarm up` has started owes it: it takes its key, says when it is ready, leaves with it.
 
-The key comes through an inherited pipe that the parent then keeps open: when it closes, the parent is gone. Nobody has
-to find and end what a killed parent has left behind.
+The key comes through an inherited pipe that the parent then keeps open: when it closes, the parent is gone.
 """
 
-import contextlib
-import json
 import os
 import sys
-import threading
 from collections.abc import Callable
 
+from config import parent
+from config.parent import READY_DESCRIPTOR, say_failed, say_ready
+
+__all__ = [
+    "KEY_DESCRIPTOR",
+    "PYTHON",
+    "READY_DESCRIPTOR",
+    "inherited_key",
+    "leave_with_parent",
+    "say_failed",
+    "say_ready",
+]
+
 KEY_DESCRIPTOR = "MANYARM_KEK_FD"
-READY_DESCRIPTOR = "MANYARM_READY_FD"
 KEY_BYTES = 32
 # -P: where we stand must not be where modules come from; a home called `hub` would hide the package of that name.
 PYTHON = (sys.executable, "-P", "-m")
@@ -38,32 +46,4 @@ def inherited_key() -> bytes | None:
 
 def leave_with_parent(leave: Callable[[], None]) -> None:
     """Call `leave` from a thread of its own as soon as the parent has gone."""
-    descriptor = os.environ.pop(KEY_DESCRIPTOR, None)
-    if descriptor is None:
-        return
-
-    def wait() -> None:
-        with contextlib.suppress(OSError):
-            os.read(int(descriptor), 1)
-        leave()
-
-    threading.Thread(target=wait, name="leave-with-parent", daemon=True).start()
-
-
-def say_ready(**facts: str) -> None:
-    """Tell the parent that work can begin; `facts` are what others need to know, such as the port that was taken."""
-    _say({"ready": True, **facts})
-
-
-def say_failed(sentence: str, status: int) -> None:
-    """Tell the parent why this process cannot work at all, and with which status the whole should end."""
-    _say({"ready": False, "why": sentence, "status": status})
-
-
-def _say(words: dict[str, object]) -> None:
-    descriptor = os.environ.pop(READY_DESCRIPTOR, None)
-    if descriptor is None:
-        return
-    with contextlib.suppress(OSError):
-        os.write(int(descriptor), json.dumps(words).encode() + b"\n")
-        os.close(int(descriptor))
+    parent.leave_with_parent(leave, KEY_DESCRIPTOR)

@@ -31,6 +31,7 @@ from hub.gateway.parts import GatewayParts
 from hub.infrastructure.artifact_intake import ArtifactIntake, IntakeParts
 from hub.infrastructure.box_certificate import renew_if_due
 from hub.infrastructure.enrolment import EnrolmentParts, Enrolments
+from hub.infrastructure.house_spokes import HouseParts, HouseSpokes, house_homes
 from hub.infrastructure.rollout import Rollout, RolloutParts, Whereabouts
 from hub.infrastructure.spoke_keys import SpokeDirectory
 from hub.infrastructure.spokes import broker_password
@@ -100,8 +101,11 @@ class RunningEngine:
         self.connection.close()
 
 
-def engine(settings: HubSettings, kek: Kek) -> RunningEngine:
-    """The engine, ready to start; its runner is published. The caller has migrated the database and holds its lock."""
+def engine(settings: HubSettings, kek: Kek, *, house: bool = False) -> RunningEngine:
+    """The engine, ready to start; its runner is published. The caller has migrated the database and holds its lock.
+
+    `house`: the spokes beside the hub are started from the same home, and join with codes that the engine leaves.
+    """
     vault = open_vault(settings, kek)
     # A layer that is silently off would store secrets in the clear: proved before anything is stored.
     prove_sealing(vault)
@@ -115,7 +119,7 @@ def engine(settings: HubSettings, kek: Kek) -> RunningEngine:
     broker = AmqpConnection(endpoint.hub_url(settings, vault), name="engine", tls=tls, declare=hub_topology())
     accounts = BrokerAccounts(_account_parts(settings, vault, broker))
     built = _EngineRooms(settings, vault, seals, hub_id, store, broker, accounts)
-    return RunningEngine(built.engine(), broker)
+    return RunningEngine(built.engine(house=house), broker)
 
 
 def publish_newest_runner(vault: Vault, seals: RowSeals, store: ChunkStore) -> None:
@@ -186,7 +190,7 @@ class _EngineRooms:
         self._accounts = accounts
         self._loops: list[Loop] = []
 
-    def engine(self) -> Engine:
+    def engine(self, *, house: bool) -> Engine:
         limits = self._settings.limits
         made = Engine(
             EngineParts(
@@ -223,6 +227,7 @@ class _EngineRooms:
             _sweeping("enrolments", _SWEEP_S, self._enrolments().sweep),
             _sweeping("artifacts", _SWEEP_S, self._intake().sweep),
             _sweeping("rollout", _SWEEP_S, self._rollout(made).sweep),
+            *([_sweeping("house spokes", _SLOW_SWEEP_S, self._house_spokes().sweep)] if house else []),
             _sweeping("checkpoints", _SLOW_SWEEP_S, self._checkpoint),
             _sweeping("housekeeping", _HOUR_S, self._housekeeping),
         ]
@@ -252,6 +257,16 @@ class _EngineRooms:
         files = FileStore(self._vault, self._settings.home / "artifacts")
         incoming = self._settings.home / "incoming"
         return ArtifactIntake(IntakeParts(files, incoming, lambda: box_keys(self._vault), now_ms))
+
+    def _house_spokes(self) -> HouseSpokes:
+        return HouseSpokes(
+            HouseParts(
+                homes=house_homes(self._settings, self._hub_id),
+                itself=lambda name: _Itself(now_ms(), self._vault, self._seals, name),
+                root_thumbprint=lambda: bytes.fromhex(installation().root_thumbprint),
+                gateway=self._settings.gateway_here,
+            )
+        )
 
     def _rollout(self, made: Engine) -> Rollout:
         return Rollout(

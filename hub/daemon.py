@@ -1,10 +1,11 @@
 """`manyarm up`: starts every part on this machine in order, watches them, starts again what died, stops all in reverse.
 
-    broker node  →  engine  →  gateway and portal
+    broker node  →  engine  →  gateway and portal  →  house spokes
 
-The master key is read once, by the caller; each part gets the key of its own class through a pipe (hub/child.py). A
-part that says that it cannot work at all (a wrong key, a setting) ends the whole with its words; one that dies is
-started again, sooner at first and later after each failure. The state file tells a second `up` what runs here.
+The master key is read once, by the caller; each part gets the key of its own class through a pipe (hub/child.py), a
+spoke gets none. A part that says that it cannot work at all (a wrong key, a setting) ends the whole with its words; one
+that dies is started again, sooner at first and later after each failure. A house spoke never ends the whole, and
+nothing waits for it. The state file tells a second `up` what runs here.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from types import FrameType
 import psutil
 
 from config.logging import LOG_FILE
+from config.parent import LEASH_DESCRIPTOR
 from hub import child
 from hub.broker.errors import BrokerError
 from hub.broker.node import PrivateNode
@@ -49,11 +51,31 @@ class PartFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process to run: its name, its command, the key that it is handed."""
+    """One process of the hub: its name, its command, the key that it is handed."""
 
     name: str
     argv: tuple[str, ...]
     key: bytes = field(repr=False)
+
+    @property
+    def log(self) -> Path | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class HouseSpoke:
+    """A spoke beside the hub: no key, and nothing of our environment but what is named here.
+
+    `log` is where it writes what it does; None: beside the logs of the parts.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    environ: Mapping[str, str]
+    log: Path | None = None
+
+    def seen(self) -> Mapping[str, str]:
+        return self.environ
 
 
 class Daemon:
@@ -65,6 +87,7 @@ class Daemon:
         parts: In the order of their start.
         environ: What the parts see, besides their descriptors; asked at each start, when the node's ports are known.
         addresses: What the state file tells others (`portal`, `gateway`).
+        house: Spokes of our own, started when everything is ready.
     """
 
     def __init__(
@@ -74,10 +97,12 @@ class Daemon:
         parts: Sequence[Part],
         environ: Callable[[], Mapping[str, str]],
         addresses: Mapping[str, str],
+        house: Sequence[HouseSpoke] = (),
     ) -> None:
         self._run = home / "run"
         self._node = node
-        self._parts = [_Running(part, self._run / f"{part.name}.log", environ) for part in parts]
+        self._parts = [_Running(part, self._run, environ) for part in parts]
+        self._house = [_Running(spoke, self._run, spoke.seen) for spoke in house]
         self._addresses = dict(addresses)
         self._stopping = threading.Event()
         self._node_pause = _Pause()
@@ -94,6 +119,7 @@ class Daemon:
             self._start_all()
             if not self._stopping.is_set():
                 ready()
+                self._start_house()
             while not self._stopping.wait(WATCH_S):
                 self._watch()
         finally:
@@ -128,18 +154,23 @@ class Daemon:
             for part in together:
                 part.wait_ready(READY_WAIT_S, self._stopping)
 
+    def _start_house(self) -> None:
+        for spoke in self._house:
+            spoke.start()
+        self._remember()
+
     def _watch(self) -> None:
         if self._node is not None and not self._node.running and self._node_pause.over():
             logger.warning("broker node is gone and is started again")
             self._node_pause.begin()
             with contextlib.suppress(BrokerError):
                 self._node.start()
-        for part in self._parts:
+        for part in (*self._parts, *self._house):
             if part.watch():
                 self._remember()
 
     def _stop_all(self) -> None:
-        for part in reversed(self._parts):
+        for part in reversed((*self._parts, *self._house)):
             part.stop()
         if self._node is not None:
             self._node.stop()
@@ -149,7 +180,9 @@ class Daemon:
     def _remember(self) -> None:
         state = {
             "daemon": asdict(mark(os.getpid())),
-            "parts": {part.name: asdict(known) for part in self._parts if (known := part.known) is not None},
+            "parts": {
+                part.name: asdict(known) for part in (*self._parts, *self._house) if (known := part.known) is not None
+            },
             **self._addresses,
         }
         file = state_file(self._run.parent)
@@ -231,10 +264,11 @@ class _Pause:
 class _Running:
     """One part: its process, its key pipe, what it said of being ready."""
 
-    def __init__(self, part: Part, log: Path, environ: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, part: Part | HouseSpoke, run: Path, environ: Callable[[], Mapping[str, str]]) -> None:
         self.name = part.name
         self._part = part
-        self._log = log
+        self._log = part.log or run / f"{part.name}.log"
+        self._words = run / f"{part.name}.err"
         self._environ = environ
         self._process: subprocess.Popen[bytes] | None = None
         self._leash = -1
@@ -247,14 +281,15 @@ class _Running:
     def start(self) -> None:
         key_read, key_write = os.pipe()
         ready_read, ready_write = os.pipe()
+        leash = child.KEY_DESCRIPTOR if isinstance(self._part, Part) else LEASH_DESCRIPTOR
         environ = {
             **self._environ(),
-            child.KEY_DESCRIPTOR: str(key_read),
+            leash: str(key_read),
             child.READY_DESCRIPTOR: str(ready_write),
             LOG_FILE: str(self._log),
         }
         # The part writes its own log and turns it over by size; here lands only what it says outside of it.
-        with self._log.with_suffix(".err").open("wb") as log:
+        with self._words.open("wb") as log:
             self._process = subprocess.Popen(
                 self._part.argv,
                 env=environ,
@@ -272,9 +307,10 @@ class _Running:
         logger.info("part started", extra={"part": self.name, "pid": self._process.pid})
 
     def give_key(self) -> None:
-        """Let it go on; a part that has died meanwhile shows that to `wait_ready`."""
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._leash, self._part.key)
+        """Let it go on; a part that has died meanwhile shows that to `wait_ready`. A spoke has none to get."""
+        if isinstance(self._part, Part):
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._leash, self._part.key)
 
     def wait_ready(self, timeout_s: float, stopping: threading.Event) -> None:
         """Return when it is ready, or when the daemon is told to stop.
@@ -345,7 +381,7 @@ class _Running:
         self._said_ready = bool(words)
 
     def _last_words(self) -> str:
-        for file in (self._log.with_suffix(".err"), self._log):
+        for file in (self._words, self._log):
             with contextlib.suppress(FileNotFoundError):
                 lines = file.read_text(errors="replace").strip().splitlines()
                 if lines:

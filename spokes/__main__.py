@@ -1,12 +1,14 @@
 """`manyarm-spoke`: the command line on a target."""
 
 import argparse
+import importlib
 import json
 import os
 import resource
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from config.errors import SettingsInvalid
@@ -17,13 +19,30 @@ from spokes.agent.enrolment import Enroller, Wish, join_names
 from spokes.agent.errors import NotEnrolled, SpokeError
 from spokes.agent.gateway import Gateway
 from spokes.agent.home import SpokeHome
+from spokes.agent.house import JoinCodeFile, join
 from spokes.agent.identity import IdentityStore
+from spokes.agent.kind import SpokeKind
 from wire.errors import Refused
 from wire.join_code import JoinCode
 from wire.keys import parse_thumbprint, thumbprint_of_digest
 
 _USAGE, _INTERRUPTED = 2, 130
 _FRESH_S = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A kind that stands beside the hub: the module that offers it as KIND, and the name that it joins under."""
+
+    module: str
+    name: str
+    help: str
+
+
+# Imported when it is asked for: a spoke on a target needs none of what these need.
+BESIDE_THE_HUB = {
+    "local": Beside("spokes.local", "hub", "serve steps on the hub's machine, and what is no machine"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +88,14 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="serve until told to stop", allow_abbrev=False)
     run.set_defaults(command=_run)
 
+    for name, beside in BESIDE_THE_HUB.items():
+        serve = commands.add_parser(name, help=f"beside the hub: {beside.help}", allow_abbrev=False)
+        serve.add_argument(
+            "--join-file", type=Path, metavar="FILE", help="where a join code is, or will be, for a home that is new"
+        )
+        serve.add_argument("--name", default=beside.name, help=f"what it joins as (default: {beside.name})")
+        serve.set_defaults(command=_beside, module=beside.module)
+
     thumbprint = commands.add_parser("thumbprint", help="who this spoke is", allow_abbrev=False)
     thumbprint.set_defaults(command=_thumbprint)
 
@@ -107,6 +134,13 @@ def _enrol(settings: SpokeSettings, chosen: argparse.Namespace) -> int:
 
 def _run(settings: SpokeSettings, _: argparse.Namespace) -> int:
     return polling.KIND.serve(settings)
+
+
+def _beside(settings: SpokeSettings, chosen: argparse.Namespace) -> int:
+    kind: SpokeKind = importlib.import_module(chosen.module).KIND
+    if chosen.join_file is not None:
+        join(settings, Wish(chosen.name, kind=kind.name), JoinCodeFile(chosen.join_file))
+    return kind.serve(settings)
 
 
 def _thumbprint(settings: SpokeSettings, _: argparse.Namespace) -> int:

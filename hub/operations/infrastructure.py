@@ -48,7 +48,7 @@ class RevokeSpoke(Body):
 
 
 class CreateJoinCode(Body):
-    role: Literal["spoke", "relay"] = "spoke"
+    role: Literal["spoke", "relay", "ssh", "local"] = "spoke"
     name_pattern: Annotated[str, StringConstraints(max_length=100)] = ""
     roles: RoleList = Field(default_factory=list)
     environments: RefList = Field(default_factory=list)

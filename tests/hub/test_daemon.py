@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hub.broker.process import is_alive, mark, wait_gone
-from hub.daemon import Daemon, Part, PartFailed, end_leftovers, running_state, state_file
+from hub.daemon import Daemon, HouseSpoke, Part, PartFailed, end_leftovers, running_state, state_file
 
 PRELUDE = """
 import os, signal, sys, threading, time
@@ -54,8 +54,8 @@ class Rig:
         source = code.replace("{root!r}", repr(os.getcwd())).replace("{out!r}", repr(str(self.out)))
         return Part(name, (sys.executable, "-c", source), key)
 
-    def start(self, *parts: Part):
-        self.daemon = Daemon(self.home, None, parts, lambda: os.environ, {"portal": "http://127.0.0.1:1"})
+    def start(self, *parts: Part, house=()):
+        self.daemon = Daemon(self.home, None, parts, lambda: os.environ, {"portal": "http://127.0.0.1:1"}, house)
 
         def run():
             try:
@@ -148,3 +148,54 @@ def test_parts_leave_when_the_daemon_is_killed(rig, tmp_path):
     assert wait_gone(known, 20)
     assert running_state(rig.home) is None
     end_leftovers(rig.home)
+
+
+HOUSE = """
+import os, signal, sys, threading
+sys.path.insert(0, {root!r})
+from config import parent
+parent.leave_with_parent(lambda: os._exit(7))
+open({out!r}, 'a').write(','.join(sorted(n for n in os.environ if n.startswith('MANYARM'))) + ' ' + str(os.getpid()) + chr(10))
+parent.say_ready(); signal.pause()
+"""
+
+
+def house_spoke(rig, code, name="local"):
+    source = code.replace("{root!r}", repr(os.getcwd())).replace("{out!r}", repr(str(rig.out)))
+    return HouseSpoke(name, (sys.executable, "-c", source), {"PATH": os.environ["PATH"]})
+
+
+def test_a_house_spoke_gets_no_key_and_nothing_of_our_environment(rig, monkeypatch):
+    monkeypatch.setenv("MANYARM_MASTER_KEY", "env:SECRET")
+    rig.start(house=[house_spoke(rig, HOUSE)])
+    said, pid = until(rig.starts, "it was not started")[0]
+    assert said == "MANYARM_LOG_FILE,MANYARM_READY_FD"  # The leash is taken out by whoever holds it.
+    assert str(pid) in str(running_state(rig.home)["parts"]["local"]["pid"])
+    rig.stop()
+    assert not is_alive(mark(pid))
+
+
+def test_a_house_spoke_that_cannot_start_ends_nothing_and_is_tried_again(rig):
+    rig.start(
+        rig.part(GOOD), house=[house_spoke(rig, "open({out!r}, 'a').write('no 0' + chr(10)); raise SystemExit(3)")]
+    )
+    assert rig.ready.wait(20)
+    until(lambda: [said for said, _ in rig.starts()].count("no") >= 2, "it was not tried again")
+    assert rig.failed is None
+    assert rig.thread.is_alive()
+    rig.stop()
+
+
+def test_a_house_spoke_leaves_with_a_killed_daemon(rig, tmp_path):
+    program = (
+        f"import os, sys, threading; sys.path.insert(0, {os.getcwd()!r})\n"
+        "from pathlib import Path; from hub.daemon import Daemon, HouseSpoke\n"
+        f"spoke = HouseSpoke('local', ({sys.executable!r}, '-c', {house_spoke(rig, HOUSE).argv[2]!r}), {{}})\n"
+        f"Daemon(Path({str(tmp_path)!r}), None, [], lambda: os.environ, {{}}, [spoke]).run(lambda: None)"
+    )
+    daemon = subprocess.Popen([sys.executable, "-c", program])
+    pid = until(rig.starts, "it was not started")[0][1]
+    known = mark(pid)
+    daemon.kill()
+    daemon.wait()
+    assert wait_gone(known, 20)

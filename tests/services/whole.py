@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +39,10 @@ class Whole:
         self.home = folder / "hub"
         portal, gateway, broker = free_ports(3)
         self.url = f"http://127.0.0.1:{portal}"
+        # Where a user can reach it that is not ours; removed with `stop`.
+        self._reachable = Path(tempfile.mkdtemp(prefix="manyarm-test-"))
+        self._reachable.chmod(0o711)
+        self.local_home = self._reachable / "local" if os.geteuid() == 0 else self.home / "spokes" / "local"
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MANYARM_")},
             "MANYARM_HOME": str(self.home),
@@ -46,6 +52,8 @@ class Whole:
             "MANYARM_URL": self.url,
             "XDG_CONFIG_HOME": str(folder / "config"),
             "NO_PROXY": "127.0.0.1",
+            "MANYARM_HOUSE_SPOKES": "",
+            "MANYARM_LOCAL_HOME": str(self.local_home),
             **environ,
         }
         self._up: subprocess.Popen[bytes] | None = None
@@ -69,6 +77,7 @@ class Whole:
         if self._up is not None and self._up.poll() is None:
             self._up.terminate()
             self._up.wait(60)
+        shutil.rmtree(self._reachable, ignore_errors=True)
 
     def part(self, name: str) -> int:
         """The pid of a part, as `manyarm up` wrote it down."""

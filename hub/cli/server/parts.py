@@ -50,9 +50,10 @@ def _issued_key(settings: HubSettings, process_class: ProcessClass) -> Kek:
 
 
 @click.command()
+@click.option("--house", is_flag=True, help="Leave join codes for the spokes that `manyarm up` keeps beside the hub.")
 @click.pass_context
 @telling
-def hub(ctx: click.Context) -> None:
+def hub(ctx: click.Context, house: bool) -> None:
     """Run the engine alone."""
     from hub import composition
     from hub.storage.database import engine_lock, migrate_up, open_database
@@ -65,7 +66,7 @@ def hub(ctx: click.Context) -> None:
         database = open_database(settings.database)
         with engine_lock(settings.home):
             migrate_up(database)
-            running = composition.engine(settings, kek)
+            running = composition.engine(settings, kek, house=house)
             running.start()
             _leave_on_signal(stop)
             child.leave_with_parent(stop.set)

@@ -1,7 +1,8 @@
 """`manyarm up`: everything on this machine, supervised: private broker, engine, gateway, portal."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import click
 
@@ -11,13 +12,17 @@ from hub.broker.node import PrivateNode
 from hub.cli.ending import CommandFailed
 from hub.cli.server.parts import listening
 from hub.cli.server.starting import begin, refuse_brokerless, telling
-from hub.daemon import Daemon, Part, PartFailed, end_leftovers, running_state
+from hub.daemon import Daemon, HouseSpoke, Part, PartFailed, end_leftovers, running_state
 from hub.errors import NotFound
 from hub.storage.key_check import unlock
 from hub.storage.vault import ProcessClass
 from hub.storage.vault_master import MasterKey
 
 _CLASSES = {"hub": ProcessClass.ENGINE, "gateway": ProcessClass.GATEWAY, "portal": ProcessClass.PORTAL}
+_OPTIONS: dict[str, tuple[str, ...]] = {"hub": ("--house",)}
+# What a spoke beside the hub sees of our environment: where programs lie, and how time and words are written.
+_PASSED_ON = ("PATH", "TZ", "LANG")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @click.command()
@@ -68,7 +73,11 @@ def _refuse_damaged_keyring(settings: HubSettings, master: MasterKey) -> None:
 def _daemon(settings: HubSettings, master: MasterKey) -> Daemon:
     node = _private_node(settings, master)
     parts = [
-        Part(name, (*child.PYTHON, "hub.cli", "--home", str(settings.home), name), master.kek(cls).key)
+        Part(
+            name,
+            (*child.PYTHON, "hub.cli", "--home", str(settings.home), name, *_OPTIONS.get(name, ())),
+            master.kek(cls).key,
+        )
         for name, cls in _CLASSES.items()
     ]
 
@@ -76,7 +85,28 @@ def _daemon(settings: HubSettings, master: MasterKey) -> Daemon:
         return {**os.environ, **({"MANYARM_BROKER_ADMIN_URL": node.admin_url} if node is not None else {})}
 
     addresses = {"portal": settings.portal_url, "gateway": settings.gateway_public}
-    return Daemon(settings.home, node, parts, environ, addresses)
+    return Daemon(settings.home, node, parts, environ, addresses, list(_house(settings)))
+
+
+def _house(settings: HubSettings) -> Iterator[HouseSpoke]:
+    """The spokes beside the hub; whatever this process was told by its environment is not for them."""
+    from hub.infrastructure.house_spokes import house_homes
+    from hub.storage.database import connection
+    from hub.storage.hub_trust import installation
+
+    with connection():
+        hub_id = installation().hub_id
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    for home in house_homes(settings, hub_id):
+        name = str(home.kind)
+        argv = (*child.PYTHON, "spokes", "--home", str(home.root), name, "--join-file", str(home.join_file))
+        environ = {"PATH": _PATH, "LANG": "C.UTF-8", **passed_on, "HOME": str(home.root)}
+        yield HouseSpoke(name, argv, environ, log=_log_of(settings, home.root))
+
+
+def _log_of(settings: HubSettings, root: Path) -> Path | None:
+    """A spoke with a home outside of ours writes its log there: it may not write here."""
+    return None if root.is_relative_to(settings.home) else root / "run" / "spoke.log"
 
 
 def _private_node(settings: HubSettings, master: MasterKey) -> PrivateNode | None:

@@ -1,0 +1,74 @@
+"""Steps that run on the hub: by the local spoke that `manyarm up` keeps there, which joins by itself."""
+
+import pytest
+
+from tests.services.requires import requires
+from tests.services.whole import Whole, end, until
+
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
+
+PROJECT = """
+kind: Environment
+name: Test
+---
+kind: Lifecycle
+name: House
+phases:
+  - {name: Try, environments: [Test]}
+---
+kind: Project
+name: House
+lifecycle: House
+variables:
+  - {name: Token, secret: true, value_from_env: FLOW_TOKEN}
+process:
+  - name: Here
+    kind: run-script
+    on: hub
+    shell: bash
+    script: |
+      echo "here as $(id -un) in $HOME"
+      echo "token $(get_variable Token)"
+      set_variable Seen "by the hub"
+"""
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    requires("rabbitmq")
+    made = Whole(tmp_path_factory.mktemp("house"), MANYARM_HOUSE_SPOKES="local", FLOW_TOKEN="s3cret-flow-token")
+    try:
+        made.install()
+        made.start()
+        made.until_healthy("hub")
+        (made.folder / "project.yaml").write_text(PROJECT)
+        made.manyarm("apply", "-f", str(made.folder / "project.yaml"))
+        made.manyarm("release", "create", "House", "--version", "1.0.0")
+        yield made
+    finally:
+        made.stop()
+
+
+def deploy(house) -> str:
+    done = house.run("manyarm", "deploy", "House", "--release", "1.0.0", "--to", "Test", "--watch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_step_on_the_hub_runs_there_and_its_log_comes_back(house):
+    said = deploy(house)
+    assert "hub | here as" in said
+    assert "hub | token ***" in said
+    target = next(t for t in house.json("target", "list", "--json") if t["name"] == "hub")
+    assert target["kind"] == "local"
+
+
+def test_its_join_code_is_gone_and_was_good_for_this_spoke_alone(house):
+    assert not (house.home / "spokes" / "local" / "join").exists()
+
+
+def test_a_killed_local_spoke_is_started_again_and_works(house):
+    killed = house.part("local")
+    end(killed)
+    until(lambda: house.part("local") != killed, "it was not started again")
+    assert "hub | here as" in deploy(house)
