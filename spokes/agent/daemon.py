@@ -1,31 +1,25 @@
 """Puts one spoke together over whatever connection brings its mail, and runs it."""
 
 import logging
-import os
-import shutil
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from config.settings import SpokeSettings
-from spokes.agent.artifacts import ArtifactCourier
 from spokes.agent.executor import JobExecutor, Parts
 from spokes.agent.gateway import Gateway
 from spokes.agent.home import SpokeHome
 from spokes.agent.housekeeping import Housekeeping
 from spokes.agent.identity import IdentityStore
 from spokes.agent.journal import Journal, State
-from spokes.agent.kind import SpokeKind
+from spokes.agent.kept_commands import KeptCommands
+from spokes.agent.kind import Deeds, SpokeKind
 from spokes.agent.mailbox import Mailbox
-from spokes.agent.package_cache import PackageCache
 from spokes.agent.platform_facts import software, this_platform
 from spokes.agent.presence import Presence
 from spokes.agent.quarantine import Quarantine
-from spokes.agent.runners import Runners
 from spokes.agent.service import Post, SpokeService
-from spokes.agent.supervisors import Supervisors
-from spokes.agent.this_machine import ThisMachine
+from spokes.agent.sites import Sites
+from spokes.agent.this_site import Ground, ThisSite
 from spokes.agent.trust_keeper import TrustKeeper
 from spokes.agent.trust_store import TrustStore
 from spokes.agent.uplink import Uplink
@@ -39,11 +33,13 @@ _REPORTS = 500
 
 
 class SpokeDaemon:
-    """Everything of one spoke that acts on the machine it stands on.
+    """Everything of one spoke.
 
     Args:
         connection: Brings its mail; closed with the daemon.
         kind: Which commands it takes.
+        sites: Makes the machines that it acts on; the one it stands on unless told otherwise.
+        deeds: Commands of its kind that need no run, given those machines.
         state: What the status file says of the connection.
     """
 
@@ -53,6 +49,8 @@ class SpokeDaemon:
         connection: Connection,
         kind: SpokeKind,
         *,
+        sites: Callable[[Ground], Sites] = ThisSite,
+        deeds: Callable[[Sites], Deeds] = lambda _: {},
         state: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._settings = settings
@@ -62,24 +60,24 @@ class SpokeDaemon:
         self._home.remove_leftovers()
         self._connection = connection
         self._connection_state = state
-        self._journal = Journal(self._home.journal)
         self._quarantine = Quarantine(self._home.quarantine)
         self._meet_the_hub()
-        self._prepare_the_machine()
-        self.service = SpokeService(self._mailbox, self.executor, self._post(kind))
+        self.sites = sites(Ground(self._home, settings, self._gateway, lambda: self.uplink.hub_box))
+        self._journal = Journal(self._home.journal, keeps_commands=self.sites.keeps_commands)
+        self._commands = KeptCommands(self._journal, self.uplink, self._boxes)
+        self.executor = JobExecutor(self.sites, Parts(self._journal, self._commands, settings.limits))
+        self.service = SpokeService(self._mailbox, self.executor, self._post(kind, deeds(self.sites)))
 
     def run(self) -> None:
         """Serve until `stop`; runs that are under way outlive this."""
-        newest = self._runners.newest()
-        if newest:
-            self._supervisors.prepare(self._home.root / "runners" / newest)
+        self.sites.begin()
         self.service.run()
 
     def stop(self) -> None:
         self.service.stop()
 
     def close(self) -> None:
-        self._supervisors.close()
+        self.sites.close()
         self._connection.close()
         self._journal.close()
         self._lock.release()
@@ -98,43 +96,20 @@ class SpokeDaemon:
         self._gateway.pin(chain.document.pins("gateway"))
         self._trust = TrustKeeper(trust, self._gateway)
 
-    def _prepare_the_machine(self) -> None:
-        home, limits = self._home, self._settings.limits
-        python = self._settings.runner_python or sys.executable
-        self._supervisors = Supervisors(home, python, standby=self._settings.standby)
-        self._machine = ThisMachine(home, self._supervisors)
-        self._packages = PackageCache(
-            self._machine,
-            self._gateway,
-            limits,
-            free_bytes=lambda: shutil.disk_usage(home.root).free,
-            index=home.root / "unpacked.json",
-        )
-        self._runners = Runners(self._machine, self._packages, record=home.root / "runners.json", python=python)
-        courier = ArtifactCourier(
-            self._gateway,
-            open_file=lambda path: _open_inside(home.root, path),
-            hub_box=lambda: self.uplink.hub_box,
-            give_up_s=limits.transfer_s,
-        )
-        self.executor = JobExecutor(self._machine, Parts(self._journal, self._packages, self._runners, courier, limits))
-
-    def _post(self, kind: SpokeKind) -> Post:
+    def _post(self, kind: SpokeKind, deeds: Deeds) -> Post:
         limits = self._settings.limits
         presence = Presence(
             self.uplink,
             limits,
-            facts=lambda: SpokeFacts(self._runners.newest_release, software(), this_platform(), self._reports()),
+            facts=lambda: SpokeFacts(self.sites.newest_release, software(), this_platform(), self._reports()),
             jobs=lambda: self.executor.active,
             unanswered=lambda: self._trust.refresh(self.uplink),
             home=self._home.root,
         )
         housekeeping = Housekeeping(
             self._home,
-            self._machine,
+            self.sites,
             self._journal,
-            self._packages,
-            self._runners,
             self.executor,
             limits,
             state=self._state,
@@ -145,9 +120,10 @@ class SpokeDaemon:
             presence=presence,
             trust=self._trust,
             quarantine=self._quarantine,
-            boxes=self._boxes,
+            commands=self._commands,
             ops=kind.ops,
             each_second=housekeeping,
+            deeds=deeds,
         )
 
     def _state(self) -> dict[str, Any]:
@@ -169,8 +145,3 @@ def _shown_state(state: State) -> JobState:
     if state.ended:
         return JobState.ENDED
     return JobState.ACCEPTED if state is State.ACCEPTED else JobState.RUNNING
-
-
-def _open_inside(home: Path, path: str) -> BinaryIO:
-    """A plain file in the home; the last part is not followed if it is a link."""
-    return os.fdopen(os.open(home / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")

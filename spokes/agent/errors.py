@@ -11,6 +11,7 @@ SpokeError                 has the exit status of the command that it ends
 ├── GatewayUnreachable     no answer from the gateway, or not one that we can use
 ├── JournalFailed          the journal could not be written: nothing is acknowledged
 ├── CannotStart            a job's supervisor could not be started
+├── MachineUnreachable     the machine that a job is for does not answer, or not as it must
 ├── SpoolDamaged           the spool of a job is not what its supervisor wrote
 └── PartsDamaged           chunks in the store that are not what their names say
 """
@@ -62,6 +63,10 @@ class JournalFailed(SpokeError):
 
 
 class CannotStart(SpokeError):
+    pass
+
+
+class MachineUnreachable(SpokeError):
     pass
 
 

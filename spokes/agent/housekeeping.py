@@ -2,19 +2,18 @@
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from config.limits import SpokeLimits
-from spokes.agent.errors import JournalFailed
+from spokes.agent.errors import JournalFailed, MachineUnreachable
 from spokes.agent.executor import JobExecutor
 from spokes.agent.home import ID, SpokeHome
 from spokes.agent.journal import Journal
-from spokes.agent.machine import Machine
-from spokes.agent.package_cache import PackageCache
 from spokes.agent.private_files import write_private
-from spokes.agent.runners import Runners
+from spokes.agent.sites import Site, Sites
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +31,16 @@ class Housekeeping:
     def __init__(
         self,
         home: SpokeHome,
-        machine: Machine,
+        sites: Sites,
         journal: Journal,
-        cache: PackageCache,
-        runners: Runners,
         executor: JobExecutor,
         limits: SpokeLimits,
         *,
         state: Callable[[], dict[str, Any]],
     ) -> None:
         self._home = home
-        self._machine = machine
+        self._sites = sites
         self._journal = journal
-        self._cache = cache
-        self._runners = runners
         self._executor = executor
         self._limits = limits
         self._state = state
@@ -71,18 +66,28 @@ class Housekeeping:
     def _tidy(self) -> None:
         try:
             self._journal.prune(int(time.time()), self._limits.journal_keep_s)
-            self._remove_old_folders()
-            self._cache.evict()
-            self._runners.prune(self._executor.runners_in_use())
-        except (OSError, JournalFailed) as error:
+        except JournalFailed as error:
+            logger.warning("journal not pruned", extra={"why": str(error)})
+        for site in self._sites.known():
+            if site.far:
+                threading.Thread(target=self._tidy_site, args=(site,), name="tidy", daemon=True).start()
+            else:
+                self._tidy_site(site)
+
+    def _tidy_site(self, site: Site) -> None:
+        try:
+            self._remove_old_folders(site)
+            site.packages.evict()
+            site.runners.prune(self._executor.runners_in_use())
+        except (OSError, JournalFailed, MachineUnreachable) as error:
             logger.warning("tidying up failed", extra={"why": str(error)})
 
-    def _remove_old_folders(self) -> None:
+    def _remove_old_folders(self, site: Site) -> None:
         """Folders whose end the hub has: the old ones, and the oldest where all of them are too large."""
         busy = {entry.cid for entry in self._journal.unreported()} | set(self._executor.active)
         ended_at: dict[str, int] = {}
         size: dict[str, int] = {}
-        for path, entry in self._machine.list("jobs").items():
+        for path, entry in site.machine.list("jobs").items():
             cid = path.split("/", 1)[0]
             size[cid] = size.get(cid, 0) + entry.size
             ended_at[cid] = max(ended_at.get(cid, 0), entry.used_at)
@@ -93,6 +98,6 @@ class Housekeeping:
             goes = is_old or kept > self._limits.spool_keep_bytes
             if cid in busy or not ID.fullmatch(cid) or not goes:
                 continue
-            self._machine.remove([f"jobs/{cid}"])
+            site.machine.remove([f"jobs/{cid}"])
             kept -= size[cid]
             logger.info("job folder removed", extra={"job": cid})

@@ -90,7 +90,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A verified command or cancel, about to be recorded. `frame` is kept, sealed as it came, until the job starts."""
+    """A verified command or cancel, about to be recorded. `frame` is kept, sealed as it came, while it is needed."""
 
     cid: str
     mid: str
@@ -113,14 +113,20 @@ class Verdict(StrEnum):
 
 
 class Journal:
-    """Used by all threads of the daemon."""
+    """Used by all threads of the daemon.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        keeps_commands: Keep the frame of a command until its job is reported; else only until it is started, for
+            secrets ride in it.
+    """
+
+    def __init__(self, path: Path, *, keeps_commands: bool = False) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         self._connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.executescript(_SCHEMA)
+        self._frame_after_start = "frame" if keeps_commands else "NULL"
         self._pen = threading.Lock()
         self._waiting: list[_Write[Any]] = []
         self._waiting_lock = threading.Lock()
@@ -145,10 +151,11 @@ class Journal:
         )
 
     def mark_running(self, cid: str) -> None:
-        """Secrets ride in the frame, so it goes as soon as nobody needs it."""
         self._write(
             lambda database: database.execute(
-                "UPDATE command SET state = 'running', frame = NULL WHERE cid = ? AND state = 'starting'", (cid,)
+                f"UPDATE command SET state = 'running', frame = {self._frame_after_start}"  # noqa: S608  One of two words.
+                " WHERE cid = ? AND state = 'starting'",
+                (cid,),
             )
         )
 
@@ -157,7 +164,7 @@ class Journal:
 
         def change(database: sqlite3.Connection) -> Entry:
             database.execute(
-                "UPDATE command SET state = ?, result = ?, result_sha256 = ?, frame = NULL"
+                f"UPDATE command SET state = ?, result = ?, result_sha256 = ?, frame = {self._frame_after_start}"  # noqa: S608  As above.
                 " WHERE cid = ? AND result = '' AND (state IN ('accepted', 'starting', 'running') OR state = ?)",
                 (state, result, result_sha256, cid, state),
             )
@@ -168,7 +175,7 @@ class Journal:
     def mark_reported(self, cid: str, at: int) -> None:
         self._write(
             lambda database: database.execute(
-                "UPDATE command SET reported_at = ?, capability = '' WHERE cid = ?", (at, cid)
+                "UPDATE command SET reported_at = ?, capability = '', frame = NULL WHERE cid = ?", (at, cid)
             )
         )
 
@@ -176,11 +183,18 @@ class Journal:
         return self._read(lambda database: _entry(database, cid))
 
     def frame(self, cid: str) -> bytes | None:
-        """The sealed frame of a command that was accepted and not yet started."""
+        """The sealed frame of a command, as long as it is kept."""
         row = self._read(
             lambda database: database.execute("SELECT frame FROM command WHERE cid = ?", (cid,)).fetchone()
         )
         return row[0] if row else None
+
+    def frames(self) -> list[bytes]:
+        """All frames that are kept."""
+        rows = self._read(
+            lambda database: database.execute("SELECT frame FROM command WHERE frame IS NOT NULL").fetchall()
+        )
+        return [row[0] for row in rows]
 
     def unreported(self, limit: int = -1) -> list[Entry]:
         """Everything whose end the hub has not confirmed, newest first."""

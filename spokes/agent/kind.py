@@ -1,10 +1,12 @@
 """What a kind of spoke is: its name, and which commands it takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from config.settings import SpokeSettings
-from wire.messages import Op
+from wire.messages import Command, Op, Result
+
+Deeds = Mapping[Op, Callable[[Command], Result]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from spokes.agent.errors import JournalFailed
+from spokes.agent.errors import JournalFailed, SpokeError
 from spokes.agent.executor import JobExecutor
 from spokes.agent.journal import Arrival, Entry, Journal, State, Verdict
+from spokes.agent.kept_commands import KeptCommands
+from spokes.agent.kind import Deeds
 from spokes.agent.mailbox import Mailbox
 from spokes.agent.presence import Presence
 from spokes.agent.quarantine import Quarantine
@@ -25,12 +27,11 @@ from spokes.agent.results import plain_result
 from spokes.agent.stopping import Stopping
 from spokes.agent.trust_keeper import TrustKeeper
 from spokes.agent.uplink import Uplink
+from spokes.agent.workers import Workers
 from wire import canonical, schema
 from wire.connection import Delivery
-from wire.envelope import MessageType, peek, verify
+from wire.envelope import MessageType, peek
 from wire.errors import Code, Refused, WireError
-from wire.exchange import open_body
-from wire.keys import BoxKey
 from wire.messages import Ack, AckState, Cancel, Command, EndState, Op, PackageRole, Reject
 from wire.session import Received
 
@@ -39,22 +40,27 @@ logger = logging.getLogger(__name__)
 _BATCH = 64
 _TAKE_WAIT_S = 0.5
 _DETAIL_MAX = 300
+_DEEDS_AT_ONCE = 16
 # What says that the sender was not who signs for the hub: answered with silence.
 _NOT_FOR_US = frozenset({Code.ENV_AUD, Code.ENV_ISS})
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What a service keeps beside mailbox and executor."""
+    """What a service keeps beside mailbox and executor.
+
+    `deeds` are commands of this kind of spoke that need no run; they take no job's place.
+    """
 
     uplink: Uplink
     journal: Journal
     presence: Presence
     trust: TrustKeeper
     quarantine: Quarantine
-    boxes: tuple[BoxKey, ...]
+    commands: KeptCommands
     ops: frozenset[Op]
     each_second: Callable[[], None]
+    deeds: Deeds = field(default_factory=dict)
 
 
 class SpokeService:
@@ -65,6 +71,8 @@ class SpokeService:
         self._executor = executor
         self._post = post
         self._uplink = post.uplink
+        self._deeds = Workers(_DEEDS_AT_ONCE, "deed")
+        self._doing: set[str] = set()
         self._stopping = Stopping()
         self._resumed = False
 
@@ -189,8 +197,23 @@ class SpokeService:
         elif command.op is Op.UPDATE_TRUST:
             # Whoever withholds the documents must not hold up the work.
             threading.Thread(target=self._update_trust, args=(entry,), name="trust", daemon=True).start()
+        elif command.op in self._post.deeds:
+            if entry.cid not in self._doing:
+                self._doing.add(entry.cid)
+                self._deeds.submit(lambda: self._do(entry, command))
         else:
             self._finish(entry, EndState.SUCCEEDED)
+
+    def _do(self, entry: Entry, command: Command) -> None:
+        try:
+            result = self._post.deeds[command.op](command)
+        except (SpokeError, Refused) as error:
+            result = plain_result(EndState.FAILED, str(error))
+        except Exception:
+            logger.exception("command could not be carried out", extra={"job": entry.cid, "op": command.op})
+            result = plain_result(EndState.FAILED, "the spoke failed; its log says why")
+        self._executor.finish_at_once(entry, replace(result, ended_at=self._uplink.now() * 1000))
+        self._doing.discard(entry.cid)
 
     def _update_trust(self, entry: Entry) -> None:
         failure = self._post.trust.catch_up(self._uplink)
@@ -217,21 +240,17 @@ class SpokeService:
     def _resume(self) -> None:
         """What was accepted and not started before a restart is started once, or has expired."""
         for entry in reversed(self._post.journal.unreported()):
-            frame = self._post.journal.frame(entry.cid) if entry.state is State.ACCEPTED else None
-            if frame is None:
+            if entry.state is not State.ACCEPTED:
                 continue
             try:
-                self._carry_out(entry, self._opened(frame))
+                command = self._post.commands.waiting(entry.cid)
+                if command is not None:
+                    self._carry_out(entry, command)
             except Refused as refusal:
                 logger.warning(
                     "an accepted job cannot be opened any more", extra={"job": entry.cid, "why": str(refusal)}
                 )
                 self._finish(entry, EndState.REFUSED, str(refusal))
-
-    def _opened(self, frame: bytes) -> Any:
-        """A frame from our own journal: accepted in its session, sealed as it came."""
-        verified = verify(frame, self._uplink.trust.directory(), self._uplink.now())
-        return open_body(verified, self._post.boxes).body
 
     def _acknowledge(self, received: Received, state: AckState) -> None:
         header = received.header

@@ -14,11 +14,13 @@ from spokes.agent.executor import JobExecutor, Parts
 from spokes.agent.home import SpokeHome
 from spokes.agent.identity import IdentityStore
 from spokes.agent.journal import Journal
+from spokes.agent.kept_commands import KeptCommands
 from spokes.agent.machine import Entry, JobRun, Program, Ran, Seen
 from spokes.agent.mailbox import Mailbox
 from spokes.agent.presence import Presence
 from spokes.agent.quarantine import Quarantine
 from spokes.agent.service import Post, SpokeService
+from spokes.agent.sites import OneSite, Site
 from spokes.agent.spool import Position
 from spokes.agent.trust_store import TrustStore
 from spokes.agent.uplink import Uplink
@@ -101,7 +103,9 @@ class SimulatedSpoke:
         self.journal = Journal(place.journal)
         nothing: Any = _Nothing()
         courier = ArtifactCourier(nothing, open_file=nothing, hub_box=lambda: uplink.hub_box, give_up_s=1)
-        executor = JobExecutor(NoopMachine(), Parts(self.journal, nothing, nothing, courier, limits))
+        commands = KeptCommands(self.journal, uplink, identity.boxes)
+        sites = OneSite(Site(NoopMachine(), nothing, nothing, courier))
+        executor = JobExecutor(sites, Parts(self.journal, commands, limits))
         presence = Presence(
             uplink,
             limits,
@@ -120,7 +124,7 @@ class SimulatedSpoke:
                 presence=presence,
                 trust=nothing,
                 quarantine=Quarantine(place.quarantine),
-                boxes=(home.keys.box,),
+                commands=commands,
                 ops=KIND.ops,
                 each_second=lambda: None,
             ),

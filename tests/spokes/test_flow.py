@@ -44,8 +44,8 @@ def test_ack_and_result_name_the_command_that_they_answer(world):
 def test_a_supervisor_that_stands_by_takes_the_next_job(world):
     with world.serving(standby=True) as daemon:
         world.end.result(world.run().cid)
-        world.end.wait(lambda: daemon._supervisors._waiting is not None, "a standby")
-        standby = daemon._supervisors._waiting.child
+        world.end.wait(lambda: daemon.sites.supervisors._waiting is not None, "a standby")
+        standby = daemon.sites.supervisors._waiting.child
         sent = world.run("echo $PPID")
         assert world.end.result(sent.cid).state == "succeeded"
         supervisor = json.loads((world.home.root / "jobs" / sent.cid / "supervisor").read_text())
@@ -55,8 +55,8 @@ def test_a_supervisor_that_stands_by_takes_the_next_job(world):
 def test_the_supervisor_that_stands_by_ends_with_the_daemon(world):
     with world.serving(standby=True) as daemon:
         world.end.result(world.run().cid)
-        world.end.wait(lambda: daemon._supervisors._waiting is not None, "a standby")
-        standby = daemon._supervisors._waiting.child
+        world.end.wait(lambda: daemon.sites.supervisors._waiting is not None, "a standby")
+        standby = daemon.sites.supervisors._waiting.child
     assert standby.wait(timeout=10) == 0
     assert not list((world.home.root / "run").glob("standby-*"))
 

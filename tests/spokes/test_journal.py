@@ -101,6 +101,19 @@ def test_the_frame_with_its_secrets_goes_when_the_job_runs(journal, tmp_path):
     assert journal.frame(one.cid) is None
 
 
+def test_a_journal_that_keeps_commands_lets_go_of_them_with_the_report(tmp_path):
+    journal = Journal(tmp_path / "keeping.db", keeps_commands=True)
+    one, other = arrival(frame=b"sealed canary frame"), arrival(frame=b"another frame")
+    journal.accept([one, other])
+    journal.mark_starting(one.cid)
+    journal.mark_running(one.cid)
+    journal.end(one.cid, State.FINISHED, "{}", "1" * 64)
+    assert (journal.frame(one.cid), len(journal.frames())) == (b"sealed canary frame", 2)
+    journal.mark_reported(one.cid, NOW)
+    assert (journal.frame(one.cid), journal.frames()) == (None, [b"another frame"])
+    journal.close()
+
+
 def test_old_reported_rows_are_forgotten_and_others_kept(journal):
     old, young, open_ = arrival(exp=NOW), arrival(exp=NOW + 40 * 86_400), arrival(exp=NOW)
     journal.accept([old, young, open_])

@@ -6,9 +6,11 @@ import subprocess
 import time
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 
 from spokes.agent.errors import GatewayUnreachable, JournalFailed
 from spokes.agent.processes import ProcessName, boot_id, end_session, start_time
+from spokes.agent.sites import OneSite
 from tests.fakes.memory import MemoryConnection
 from tests.fakes.spoke_home import serving
 from wire.errors import Nacked
@@ -60,8 +62,8 @@ def test_a_job_starts_when_the_journal_can_be_written_again(world):
 class LockingMachine:
     """The machine, whose disk is full from the start of a job until somebody makes room."""
 
-    def __init__(self, daemon):
-        self._daemon, self._machine = daemon, daemon._machine
+    def __init__(self, daemon, machine):
+        self._daemon, self._machine = daemon, machine
         self.full = None
 
     def __getattr__(self, name):
@@ -78,7 +80,9 @@ class LockingMachine:
 def test_a_run_is_followed_though_the_journal_cannot_note_that_it_runs(world):
     with world.serving() as daemon:
         world.end.result(world.run().cid)
-        machine = daemon.executor._machine = LockingMachine(daemon)
+        site = daemon.sites.site
+        machine = LockingMachine(daemon, site.machine)
+        daemon.executor._sites = OneSite(replace(site, machine=machine))
         sent = world.run("echo one line; sleep 0.5")
         result = world.end.result(sent.cid)
         assert (result.state, result.exit_code) == ("succeeded", 0)
@@ -117,7 +121,7 @@ def test_a_journal_that_cannot_be_read_costs_no_thread(world):
         def breaks():
             raise sqlite3.OperationalError("disk I/O error")
 
-        daemon.executor._slots.submit(breaks)
+        daemon.executor._slots[""].submit(breaks)
         assert world.end.result(world.run().cid).state == "succeeded"
 
 
