@@ -16,9 +16,9 @@ from hub.errors import HubError
 from hub.events.record import SYSTEM, record
 from hub.infrastructure import targets
 from hub.infrastructure.display_names import fault_of, shown
-from hub.infrastructure.join_codes import SPOKE
+from hub.infrastructure.join_codes import KINDS_OF_ROLE
 from hub.infrastructure.spokes import thumbprint_of, trust
-from hub.states import Approval, EnrolmentState, InboxKind, InboxState, SpokeState
+from hub.states import Approval, EnrolmentState, InboxKind, InboxState, SpokeKind, SpokeState
 from hub.storage.database import connection, database_is_away, is_postgres, write_tx
 from hub.storage.models import Enrolment, Environment, GatewayInbox, JoinToken, Spoke, TrustFrame
 from hub.storage.seals import RowSeals
@@ -110,7 +110,12 @@ class Enrolments:
         self._parts.seals.seal(spoke)
         spoke.save(force_insert=True)
         Enrolment.create(id=row.sha256, spoke=spoke.id, state=EnrolmentState.WAITING, created_at=now_ms)
-        detail = {"name": spoke.name, "thumbprint": thumbprint_of(spoke), "approve": token.approve}
+        detail = {
+            "name": spoke.name,
+            "kind": str(spoke.kind),
+            "thumbprint": thumbprint_of(spoke),
+            "approve": token.approve,
+        }
         record("spoke.enrol", f"spoke:{spoke.id}", actor=f"join-code:{token.id}", detail=detail)
         if token.approve == Approval.AUTO:
             trust(spoke, token.created_by, now_ms, self._parts.vault, self._parts.seals)
@@ -135,11 +140,10 @@ class Enrolments:
         body = received.body
         assert isinstance(body, Enrol)
         name = body.requested_name
-        if token.role != SPOKE:
-            raise Refused(Code.JOIN_SCOPE, f"token {token.id} is for a {token.role}")
+        kind = _kind_of(body, token)
         if fault_of(name) is not None or not _matches(name, token.name_pattern):
             raise Refused(Code.JOIN_SCOPE, f"token {token.id}: the name is not one that it allows")
-        if token.approve == Approval.AUTO and not targets.is_name_free(name):
+        if token.approve == Approval.AUTO and kind in targets.OWN_TARGET and not targets.is_name_free(name):
             raise Refused(Code.JOIN_SCOPE, f"token {token.id}: another spoke serves a target of that name")
         wants = {
             "roles": targets.checked_roles(_within(token.roles, body.roles, token)),
@@ -150,6 +154,7 @@ class Enrolments:
             raise Refused(Code.JOIN_USED, "its key belongs to a spoke already: a new enrolment makes new keys")
         return Spoke(
             name=name,
+            kind=kind,
             state=SpokeState.PENDING,
             sign_pk=signer.pk.hex(),
             sign_kid=signer.kid.hex(),
@@ -199,6 +204,13 @@ def _claimed(row: GatewayInbox) -> bool:
     if is_postgres():
         query = query.for_update("FOR UPDATE SKIP LOCKED")  # type: ignore[arg-type]  # peewee takes the clause as well
     return query.first() is not None
+
+
+def _kind_of(body: Enrol, token: JoinToken) -> SpokeKind:
+    kind = SpokeKind(body.kind)
+    if kind not in KINDS_OF_ROLE[token.role]:
+        raise Refused(Code.JOIN_SCOPE, f"token {token.id} is for a {token.role}, not for a spoke of kind {kind}")
+    return kind
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hub.acting import Acting
 from hub.errors import Conflict, Invalid, NotFound
 from hub.infrastructure.targets import checked_roles
-from hub.states import Approval
+from hub.states import Approval, SpokeKind
 from hub.storage.models import Environment, JoinToken
 from wire.errors import Refused
 from wire.join_code import JoinCode
@@ -16,7 +16,12 @@ from wire.secret import Secret
 DEFAULT_TTL_S = 30 * 60
 MAX_TTL_S = 24 * 3600
 MIN_TTL_S = 60
-SPOKE, RELAY = "spoke", "relay"
+SPOKE = "spoke"
+KINDS_OF_ROLE = {
+    SPOKE: frozenset({SpokeKind.POLLING, SpokeKind.LISTENING}),
+    **{str(kind): frozenset({kind}) for kind in (SpokeKind.RELAY, SpokeKind.SSH, SpokeKind.LOCAL)},
+}
+"""Which kinds of spoke a code of that role lets in: on a target one's own choice, beside the hub exactly one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,7 @@ class JoinCodeRequest:
     """What the new spoke may be.
 
     Attributes:
-        role: `spoke` or `relay`.
+        role: One of KINDS_OF_ROLE.
         name_pattern: `web-*`; empty: any name.
         roles: Of its target; empty: those that it asks for.
         environments: Ids; empty: those that it asks for.
@@ -103,8 +108,8 @@ def revoke_join_code(context: Acting, token_id: str) -> JoinToken:
 
 
 def _check(request: JoinCodeRequest) -> None:
-    if request.role not in {SPOKE, RELAY}:
-        raise Invalid("expected spoke or relay", field="role")
+    if request.role not in KINDS_OF_ROLE:
+        raise Invalid(f"expected one of {', '.join(KINDS_OF_ROLE)}", field="role")
     if not MIN_TTL_S <= request.ttl_s <= MAX_TTL_S:
         raise Invalid(f"expected {MIN_TTL_S} to {MAX_TTL_S} seconds", field="ttl_s")
     if len(request.name_pattern) > 100 or not request.name_pattern.isprintable():

@@ -21,7 +21,7 @@ def approve_spoke(context: Acting, spoke_id: str) -> Spoke:
 
 
 def trust(row: Spoke, by: str, now_ms: int, vault: Vault, seals: RowSeals) -> Spoke:
-    """Make a pending spoke a trusted one, with its target.
+    """Make a pending spoke a trusted one, with the target that its kind serves.
 
     Raises:
         Conflict: it is not pending, or its target's name belongs to another one.

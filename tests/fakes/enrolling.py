@@ -46,9 +46,12 @@ class Accounts:
 class Machine:
     """A machine with fresh keys."""
 
-    def __init__(self, hub: InstalledHub, name: str = "web-1") -> None:
+    def __init__(self, hub: InstalledHub, name: str = "web-1", kind: str = "polling") -> None:
         self.hub = hub
         self.name = name
+        self.kind = kind
+        self.address = f"{name}.example:10933" if kind == "listening" else ""
+        self.tls_spki = secrets.token_hex(32) if kind in {"listening", "relay"} else ""
         self.signing = SigningKey.generate()
         self.box = BoxKey.generate()
 
@@ -59,12 +62,12 @@ class Machine:
             "token_id": joined.token_id.hex(),
             "token_secret": joined.token_secret.hex(),
             "box_pk": self.box.public.pk.hex(),
-            "tls_spki": "",
+            "tls_spki": self.tls_spki,
             "nonce": secrets.token_hex(16),
             "platform": Platform("Linux", "x86_64", "6.1", "3.11.7", self.name),
             "requested_name": self.name,
-            "kind": "polling",
-            "address": "",
+            "kind": self.kind,
+            "address": self.address,
             "roles": (),
             "environments": (),
         }

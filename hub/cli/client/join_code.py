@@ -12,6 +12,13 @@ def join_code() -> None:
 
 
 @join_code.command()
+@click.option(
+    "--kind",
+    type=click.Choice(["spoke", "relay", "ssh", "local"]),
+    default="spoke",
+    show_default=True,
+    help="Who may use it: a machine's own spoke (polling or listening), or one that stands beside the hub.",
+)
 @click.option("--role", "roles", multiple=True, help="Roles that the target gets.")
 @click.option("--environment", "environments", multiple=True, help="Environments that the target joins.")
 @click.option("--name", "name_pattern", default="", help="Only names of this pattern (web-*) may use it.")
@@ -21,6 +28,7 @@ def join_code() -> None:
 @click.pass_context
 def create(
     ctx: click.Context,
+    kind: str,
     roles: tuple[str, ...],
     environments: tuple[str, ...],
     name_pattern: str,
@@ -30,6 +38,7 @@ def create(
 ) -> None:
     """Make a join code."""
     body = {
+        "role": kind,
         "roles": list(roles),
         "environments": list(environments),
         "name_pattern": name_pattern,

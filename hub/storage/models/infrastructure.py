@@ -35,7 +35,7 @@ class JoinToken(SealedTable):
 
     id = IdField(max_length=16, primary_key=True)
     secret_sha256 = HashField()
-    role = CharField(max_length=16, default="spoke")  # spoke | relay
+    role = CharField(max_length=16, default="spoke")  # spoke | relay | ssh | local
     name_pattern = CharField(max_length=100, default="")
     roles = JsonField(default=list)
     environments = JsonField(default=list)

@@ -52,6 +52,23 @@ def test_approval_makes_the_target_the_account_and_the_answer(enrolling, hub):
     hub.seals.check(Spoke.get())
 
 
+@pytest.mark.parametrize(
+    ("role", "kind", "serves"),
+    [
+        ("spoke", "polling", ["web-1"]),
+        ("spoke", "listening", ["web-1"]),
+        ("ssh", "ssh", []),
+        ("local", "local", ["hub"]),
+        ("relay", "relay", []),
+    ],
+)
+def test_a_spoke_is_of_the_kind_that_it_says_where_its_code_is_for_that(enrolling, hub, role, kind, serves):
+    machine = Machine(hub, kind=kind)
+    enrolling.take(machine.frame(enrolling.code(role=role, approve=Approval.AUTO)))
+    assert (Spoke.get().kind, Spoke.get().state) == (kind, SpokeState.TRUSTED)
+    assert [row.name for row in Target.select()] == serves
+
+
 def test_a_code_with_auto_approve_trusts_who_brings_it(enrolling, hub):
     machine = Machine(hub)
     frame = machine.frame(enrolling.code(approve=Approval.AUTO))
