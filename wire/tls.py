@@ -31,6 +31,7 @@ from wire.keys import SIGNATURE_SIZE, SigningKey, VerifyKey, parse_thumbprint, t
 
 # What others name a context by, without importing ssl themselves.
 TlsContext = ssl.SSLContext
+TlsPeer = ssl.SSLSocket | ssl.SSLObject
 
 # Lifetime is governed by the trust document; this only outlives it.
 _LIFETIME = timedelta(days=3652)
@@ -142,7 +143,7 @@ def public_client_context() -> ssl.SSLContext:
     return context
 
 
-def check_peer(connection: ssl.SSLSocket | ssl.SSLObject, pins: Collection[str]) -> None:
+def check_peer(connection: TlsPeer, pins: Collection[str]) -> None:
     """Compare the peer's key with the pins.
 
     Raises:
@@ -157,7 +158,7 @@ def check_peer(connection: ssl.SSLSocket | ssl.SSLObject, pins: Collection[str])
         raise Refused(Code.TLS_PIN, f"expected {expected}, found {thumbprint_of_digest(bytes.fromhex(found))}")
 
 
-def check_bound_peer(connection: ssl.SSLSocket | ssl.SSLObject, expected: str, spki: str = "") -> None:
+def check_bound_peer(connection: TlsPeer, expected: str, spki: str = "") -> None:
     """Hold the peer against the thumbprint that its certificate must be bound to, and against its pin if known.
 
     Raises:
@@ -227,7 +228,7 @@ class _PinningContext(ssl.SSLContext):
         return context
 
 
-def _check_pinned(connection: ssl.SSLSocket | ssl.SSLObject) -> None:
+def _check_pinned(connection: TlsPeer) -> None:
     context = connection.context
     if not isinstance(context, _PinningContext) or context.pins is None:
         return

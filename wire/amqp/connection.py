@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from wire.amqp.consumer import Consumer
+from wire.amqp.consumer import Consumer, Watch
 from wire.amqp.link import BLOCKED, CONNECTED, REFUSED, Address, Link
 from wire.amqp.publisher import Publisher
 from wire.connection import Outgoing, Subscription
@@ -55,8 +55,11 @@ class AmqpConnection:
     def publish_many(self, messages: Sequence[Outgoing]) -> "list[Future[None]]":
         return self._publisher.publish_many(messages)
 
-    def consume(self, queue: str, *, prefetch: int, exclusive: bool = False) -> Subscription:
-        subscription = self._consumer.subscribe(queue, prefetch=prefetch, exclusive=exclusive)
+    def consume(
+        self, queue: str, *, prefetch: int, exclusive: bool = False, watch: Watch | None = None
+    ) -> Subscription:
+        """As the contract; who has many queues and one loop is told by `watch` when to take."""
+        subscription = self._consumer.subscribe(queue, prefetch=prefetch, exclusive=exclusive, watch=watch)
         with self._lock:
             if not self._consuming and not self._closed:
                 self._consuming = True

@@ -5,10 +5,12 @@ delivers again, and the receiver's journal knows the message. Prefetch bounds th
 """
 
 import logging
+import random
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import pika
@@ -25,6 +27,22 @@ from wire.topology import MAX_HEADERS, Topology
 logger = logging.getLogger(__name__)
 
 _ROUND_TOPIC_PERMISSIONS = {"CC", "BCC"}
+# Another one consumes: its death is noticed within this, and a thousand queues do not ask at the same moment.
+_TAKEN_AGAIN_S = (4.0, 9.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who has no thread to spare for waiting is told on the I/O thread, and may only enqueue there.
+
+    `arrived`: `take` has something. `consuming`: the queue is ours now (True), or not any more, or another one has it.
+    """
+
+    arrived: Callable[[], None]
+    consuming: Callable[[bool], None]
+
+
+_UNWATCHED = Watch(lambda: None, lambda _consuming: None)
 
 
 class Consumer:
@@ -41,9 +59,11 @@ class Consumer:
     def attach(self, link: Link) -> None:
         self._link = link
 
-    def subscribe(self, queue: str, *, prefetch: int, exclusive: bool) -> "AmqpSubscription":
+    def subscribe(self, queue: str, *, prefetch: int, exclusive: bool, watch: Watch | None) -> "AmqpSubscription":
         assert self._link is not None
-        subscription = AmqpSubscription(self._link, queue, prefetch, exclusive=exclusive, topology=self._topology)
+        subscription = AmqpSubscription(
+            self._link, queue, prefetch, exclusive=exclusive, topology=self._topology, watch=watch
+        )
         with self._lock:
             self._subscriptions = [known for known in self._subscriptions if not known.closed] + [subscription]
         self._link.call(partial(self._open, subscription))
@@ -82,13 +102,24 @@ class Consumer:
 class AmqpSubscription:
     """One queue, one channel at a time."""
 
-    def __init__(self, link: Link, queue: str, prefetch: int, *, exclusive: bool, topology: Topology | None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        queue: str,
+        prefetch: int,
+        *,
+        exclusive: bool,
+        topology: Topology | None,
+        watch: Watch | None = None,
+    ) -> None:
         self.queue = queue
         self.closed = False
         self._link = link
         self._prefetch = prefetch
         self._exclusive = exclusive
         self._topology = topology
+        self._watched = watch is not None
+        self._watch = watch or _UNWATCHED
         self._arrived = threading.Condition()
         self._buffer: deque[Delivery] = deque()
         self._generation = 0
@@ -153,6 +184,7 @@ class AmqpSubscription:
         self._channel = None
         self._opening = False
         self._unanswered.clear()
+        self._watch.consuming(False)
         logger.debug("subscription lost", extra={"queue": self.queue, "reason": reason})
 
     def _on_channel(self, channel: Channel) -> None:
@@ -171,6 +203,7 @@ class AmqpSubscription:
     def _on_consuming(self) -> None:
         self._failures = 0
         self._link.set_state(CONNECTED)
+        self._watch.consuming(True)
 
     def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:
         """No queue yet (404), somebody else's (403), an ack too late (406), or the queue was deleted: come again."""
@@ -179,9 +212,14 @@ class AmqpSubscription:
             return
         self._failures += 1
         delay_s = backoff_s(self._failures)
-        if getattr(reason, "reply_code", 0) in {403, 404}:
-            self._link.set_state(f"{REFUSED}: {reason}")
-        logger.warning("broker closed the channel of a queue", extra={"queue": self.queue, "reason": str(reason)})
+        if self._watched:
+            # Of a thousand queues, some always are another's: that says nothing of the connection.
+            delay_s = random.uniform(*_TAKEN_AGAIN_S)  # noqa: S311  Jitter.
+            logger.debug("queue not ours for now", extra={"queue": self.queue, "reason": str(reason)})
+        else:
+            if getattr(reason, "reply_code", 0) in {403, 404}:
+                self._link.set_state(f"{REFUSED}: {reason}")
+            logger.warning("broker closed the channel of a queue", extra={"queue": self.queue, "reason": str(reason)})
         self._link.later(delay_s, partial(self.open_on, channel.connection))
 
     def _on_message(
@@ -205,6 +243,7 @@ class AmqpSubscription:
                 return
             self._buffer.append(delivery)
             self._arrived.notify()
+        self._watch.arrived()
 
     def _send_answers(self) -> None:
         with self._arrived:
