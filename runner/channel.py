@@ -42,6 +42,16 @@ class WorkerChannel:
     def done(self, state: str, exit_code: int | None, message: str) -> None:
         self._send({"done": state, "exit_code": exit_code, "message": message})
 
+    def close(self) -> None:
+        self._end.close()
+
+    def begun(self) -> Dict[str, Any] | None:
+        """What the worker is told to do, waited for; None where the supervisor went away."""
+        try:
+            return self._receive()
+        except ConnectionError:
+            return None
+
     def _send(self, body: Dict[str, Any]) -> None:
         self._end.sendall(frame(json.dumps(body).encode("ascii")))
 
@@ -87,7 +97,8 @@ class SupervisorChannel:
         return self._whole_messages()
 
     def answer(self, body: Dict[str, Any]) -> None:
-        # The worker waits for nothing but this answer, so it reads at once.
+        """Tell the worker what it waits for: its job, or how things stand after a script."""
+        # It waits for nothing but this, so it reads at once.
         self._end.setblocking(True)
         try:
             self._end.sendall(frame(json.dumps(body).encode("ascii")))

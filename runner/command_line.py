@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, NoReturn
 
 from runner import release
 from runner.contract.errors import ContractError
@@ -36,36 +36,37 @@ def main(arguments: List[str]) -> int:
     return 2
 
 
-def _supervise(path: Path) -> int:
+def _supervise(path: Path) -> NoReturn:
     from runner.job_folder import JobFolder  # late: `version` needs none of it
-    from runner.supervisor import supervise  # late: the same
+    from runner.supervisor import get_ready, supervise  # late: the same
 
     folder = JobFolder(path)
     folder.claim()
-    supervise(folder, _secrets(_read_line()))
-    return 0
+    supervise(folder, _secrets(_read_line()), get_ready())
+    _leave()
 
 
-def _standby() -> int:
+def _standby() -> NoReturn:
     """Have everything at hand, then become the supervisor of the one job that comes; no line, no job."""
-    from runner import catalogue  # late: `version` needs none of it
-    from runner.contract import tar_reader, zip_reader  # late: to have them at hand
-    from runner.contract.masking import Patterns  # late: the same
-    from runner.job_folder import JobFolder  # late: the same
-    from runner.supervisor import supervise  # late: the same
+    from runner.job_folder import JobFolder  # late: `version` needs none of it
+    from runner.supervisor import get_ready, supervise  # late: the same
+    from runner.warmth import own_memory, warm_up  # late: the same
 
-    del tar_reader, zip_reader
-    for name in ("steps", "languages", "formats"):
-        catalogue.entries(name)
-    # Once through the encodings: what they compile and import is then at hand too.
-    Patterns(["a text of many\nlines & 'signs'"])
+    warm_up()
+    worker = get_ready(at_leisure=True)
+    own_memory()
     line = _read_line()
     if not line:
-        return 0
+        _leave()
     folder = JobFolder(Path(_folder(line)))
     folder.claim()
-    supervise(folder, _secrets(line))
-    return 0
+    supervise(folder, _secrets(line), worker)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """Everything is written and synced: to take the interpreter apart would cost more than many a job."""
+    os._exit(0)
 
 
 def _read_line() -> bytes:

@@ -1,6 +1,8 @@
 """The job folder: what the spoke lays out, and what the supervisor answers in it.
 
-Files are made private, whole and once: written beside their name, synced, then linked or renamed into place.
+Files are made private, whole and once: written beside their name, then linked or renamed into place. Only the outcome
+is synced, for it alone must outlive a power cut: a supervisor does not, so its name need not either, and that a job ran
+is what the spoke's journal knows.
 """
 
 from __future__ import annotations
@@ -115,15 +117,13 @@ class JobFolder:
         Raises:
             FolderRefused: a supervisor has or had this folder; a job never runs twice.
         """
-        body = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
-        part = self._written("supervisor", body)
+        part = self._written("supervisor", own_name(), durable=False)
         try:
             os.link(part, self.path / "supervisor")
         except FileExistsError as error:
             raise FolderRefused(f"{self.path} has a supervisor already; a job runs at most once") from error
         finally:
             part.unlink()
-        _sync_folder(self.path)
         self.work.mkdir(mode=0o700, exist_ok=True)
         self._set_aside()
 
@@ -159,7 +159,7 @@ class JobFolder:
 
     def write_outcome(self, outcome: Outcome) -> None:
         self.release_reserve()
-        part = self._written("outcome.json", outcome.to_json())
+        part = self._written("outcome.json", outcome.to_json(), durable=True)
         part.rename(self.path / "outcome.json")
         _sync_folder(self.path)
 
@@ -173,15 +173,21 @@ class JobFolder:
         finally:
             os.close(descriptor)
 
-    def _written(self, name: str, body: Dict[str, Any]) -> Path:
+    def _written(self, name: str, body: Dict[str, Any], *, durable: bool) -> Path:
         part = self.path / f".{name}.{os.getpid()}.part"
         part.unlink(missing_ok=True)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(json.dumps(body).encode("utf-8"))
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         return part
+
+
+def own_name() -> Dict[str, Any]:
+    """Who this process is, unmistakably: never another one with the same pid, later or after a reboot."""
+    return {"pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
 
 
 def start_time(pid: int) -> int:

@@ -8,6 +8,7 @@ from typing import Dict, Mapping, Set
 from runner.contract.errors import TemplateError
 from runner.contract.job import Job
 from runner.contract.template import expand
+from runner.job_folder import JobFile
 
 # What a target said in an earlier step: data for ever, never expanded (security.md R21).
 _OUTPUT_NAME = re.compile(r"Manyarm\.Step\[.*\]\.Output\b", re.DOTALL)
@@ -62,3 +63,11 @@ class JobVariables:
                     # A variable that another step needs must not fail this one; a file that asks for it will say so.
                     continue
         return found
+
+
+def variables_of(job_file: JobFile, secrets: Mapping[str, str]) -> JobVariables:
+    """What the supervisor and its worker both begin with."""
+    variables = JobVariables(job_file.job, secrets)
+    # Only this machine knows where its spoke lives; paths of a process may begin there.
+    variables.set("Manyarm.Home", job_file.home)
+    return variables

@@ -9,6 +9,7 @@ import re
 import signal
 import stat
 import subprocess
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Dict, Mapping, Tuple
 
@@ -58,8 +59,8 @@ class ScriptRunner:
         self._check_user()
         path = self._tools() / f"{self._count + 1}-{name}.{language.extension}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            stream.write(text.replace("\r\n", "\n"))
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(text.replace("\r\n", "\n").encode("utf-8", "surrogateescape"))
         self.run_file(name, path, language, cwd)
 
     def run_file(self, name: str, path: Path, language: Language, cwd: Path) -> None:
@@ -67,7 +68,7 @@ class ScriptRunner:
         self._check_user()
         self._count += 1
         tools = self._tools()
-        _offer(tools, language.bootstrap)
+        _offer(tools / language.bootstrap)
         child = subprocess.Popen(
             [*language.command(), str(path)],
             cwd=cwd,
@@ -141,14 +142,19 @@ class ScriptRunner:
         return size, digest.hexdigest()
 
 
-def _offer(tools: Path, bootstrap: str) -> None:
-    path = tools / bootstrap
+def _offer(path: Path) -> None:
     if not path.exists():
-        data = pkgutil.get_data("runner.bootstrap", bootstrap)
-        if data is None:
-            raise StepFailed(f"the runner's {bootstrap} is missing")
         with _created(path) as stream:
-            stream.write(data)
+            stream.write(bootstrap_text(path.name))
+
+
+@lru_cache(maxsize=None)
+def bootstrap_text(name: str) -> bytes:
+    """The functions that a language's scripts find; read once, and ahead of its job by a supervisor that stands by."""
+    data = pkgutil.get_data("runner.bootstrap", name)
+    if data is None:
+        raise StepFailed(f"the runner's {name} is missing")
+    return data
 
 
 def _created(path: Path) -> BinaryIO:

@@ -13,7 +13,7 @@ from typing import Any, Dict
 
 from runner.contract.spool import CHAIN_START, Kind, Stream, read_records
 from runner.job_folder import JobFolder
-from runner.supervisor import supervise
+from runner.supervisor import get_ready, supervise
 
 POLL_S = 0.05
 
@@ -31,7 +31,7 @@ def run_here(job: Path) -> int:
         try:
             folder = JobFolder(path)
             folder.claim()
-            supervise(folder, secrets)
+            supervise(folder, secrets, get_ready())
         finally:
             os._exit(0)
     outcome = _follow(path, pid)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import selectors
 import signal
-import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping
@@ -15,18 +14,15 @@ from runner.channel import SupervisorChannel
 from runner.contract.masking import Patterns, mask_text
 from runner.contract.spool import Stream
 from runner.errors import RunnerError, SpoolFull
-from runner.isolation import IsolationLock
 from runner.job_folder import JobFile, JobFolder
-from runner.job_variables import JobVariables
+from runner.job_variables import variables_of
 from runner.output_stream import OutputStream, ServiceLines
 from runner.process_tree import TreeEnding, cpu_seconds, descendants
 from runner.service_desk import ServiceDesk, ServiceSocket
 from runner.spool_writer import SpoolWriter
-from runner.worker import WorkerEnds, start_worker
+from runner.worker import PIPE_BYTES, Worker
 
 READ_BYTES = 64 * 1024
-# The kernel's largest pipe for anybody: a script that prints fast need not wait for us.
-PIPE_BYTES = 1024 * 1024
 # What is read at once before other news is looked at: at most what two full pipes hold.
 DRAIN_BYTES = 2 * PIPE_BYTES
 TICK_S = 0.1
@@ -89,6 +85,7 @@ class Supervision:
     known: Patterns
     spool: SpoolWriter
     stop: Stop
+    worker: Worker
     token: str
     state: str = ""
     exit_code: int | None = None
@@ -99,13 +96,10 @@ class Supervision:
     cancel_confirmed: bool | None = None
 
     def __post_init__(self) -> None:
-        self.variables = JobVariables(self.job_file.job, self.secrets)
-        # Only this machine knows where its spoke lives; paths of a process may begin there.
-        self.variables.set("Manyarm.Home", self.job_file.home)
+        self.variables = variables_of(self.job_file, self.secrets)
         self.desk = ServiceDesk(self.variables, self.known, self.spool)
         self._pipes: List[_Pipe] = []
         self._ending: TreeEnding | None = None
-        self._worker = 0
         self._worker_status: int | None = None
 
     @property
@@ -136,38 +130,26 @@ class Supervision:
             self.state, self.message = "timed-out", late_message
         return self.is_over
 
-    def run(self, lock: IsolationLock | None) -> None:
-        """Start the worker and stay with it until it, and all that had to end, is over."""
-        control, service = self._start(lock)
-        with contextlib.closing(control), contextlib.closing(service):
-            try:
-                self.spool.event({"event": "started", "pid": self._worker})
-                self._loop(control, service)
-            except Exception as error:  # noqa: BLE001  whatever went wrong here, nothing may go on unseen
-                self._end_unseen(error)
-            self._finish()
+    def run(self) -> None:
+        """Let the worker begin and stay with it until it, and all that had to end, is over."""
+        service = self._start()
+        try:
+            self.spool.event({"event": "started", "pid": self.worker.pid})
+            self._loop(self.worker.control, service)
+        except Exception as error:  # noqa: BLE001  whatever went wrong here, nothing may go on unseen
+            self._end_unseen(error)
+        self._finish()
 
-    def _start(self, lock: IsolationLock | None) -> tuple[SupervisorChannel, ServiceSocket]:
-        out_read, out_write = _pipe()
-        err_read, err_write = _pipe()
-        ours, theirs = socket.socketpair()
-        desk_end, script_end = socket.socketpair()
-        self._turn_read, self._turn_write = os.pipe()
+    def _start(self) -> ServiceSocket:
+        worker = self.worker
         # A description of our own: scripts wait for their turn, the supervisor never does.
-        self._turn_look = os.open(f"/proc/self/fd/{self._turn_read}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.write(self._turn_write, b".")
-        ends = WorkerEnds(theirs, out_write, err_write, script_end.fileno(), (self._turn_read, self._turn_write))
-        not_theirs = [out_read, err_read, ours.fileno(), desk_end.fileno(), *([lock.fileno()] if lock else [])]
-        self._worker = start_worker(self.folder, self.job_file, self.variables, self.token, ends, not_theirs)
-        for descriptor in (out_write, err_write):
-            os.close(descriptor)
-        theirs.close()
-        script_end.close()
-        for stream, descriptor in ((Stream.STDOUT, out_read), (Stream.STDERR, err_read)):
-            os.set_blocking(descriptor, False)
+        self._turn_look = os.open(f"/proc/self/fd/{worker.turn[0]}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.write(worker.turn[1], b".")
+        worker.begin(self.folder, self.secrets, self.token)
+        for stream, descriptor in ((Stream.STDOUT, worker.stdout), (Stream.STDERR, worker.stderr)):
             lines = ServiceLines(self.token, self.desk.service_line)
             self._pipes.append(_Pipe(descriptor, OutputStream(stream, self.known, self.spool, lines)))
-        return SupervisorChannel(ours), ServiceSocket(desk_end, self.desk)
+        return ServiceSocket(worker.service, self.desk)
 
     def _loop(self, control: SupervisorChannel, service: ServiceSocket) -> None:
         started = time.monotonic()
@@ -248,7 +230,7 @@ class Supervision:
         service.forget_half()
         with contextlib.suppress(BlockingIOError):
             os.read(self._turn_look, 64)
-        os.write(self._turn_write, b".")
+        os.write(self.worker.turn[1], b".")
         outputs = {name: output["value"] for name, output in self.desk.outputs.items()}
         control.answer({"outputs": outputs, "artifacts": self.desk.new_artifacts, "failure": self.desk.failure})
         self.desk.new_artifacts.clear()
@@ -293,11 +275,14 @@ class Supervision:
         self.state, self.message, self.exit_code = "failed", sentence, None
 
     def _finish(self) -> None:
-        self._worker_end()
-        with contextlib.suppress(SpoolFull):
+        with contextlib.suppress(SpoolFull, OSError):
             self._drain()
             for pipe in self._pipes:
                 pipe.stream.finish()
+            # The kernel takes the worker apart meanwhile.
+            self.spool.sync()
+        self._worker_end()
+        with contextlib.suppress(SpoolFull):
             self._note_left_running()
         if self._ending is not None:
             self.survivors = self._ending.survivors
@@ -306,8 +291,7 @@ class Supervision:
                 self.message += f"; not ended: {', '.join(self.survivors)}"
         if self.state == "cancelled":
             self.cancel_confirmed = not self.survivors
-        for descriptor in (self._turn_read, self._turn_write, self._turn_look, *map(_Pipe.fileno, self._pipes)):
-            os.close(descriptor)
+        os.close(self._turn_look)
 
     def _worker_end(self) -> str:
         """How the worker ended; its end of the channel closes a moment before it is gone."""
@@ -323,7 +307,7 @@ class Supervision:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
             while pid:
-                if pid == self._worker:
+                if pid == self.worker.pid:
                     self._worker_status = status
                 pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
@@ -334,7 +318,7 @@ class Supervision:
         if self._ending is not None or not self._reap():
             return
         left = [
-            process for process in descendants(os.getpid()) if not process.is_zombie and process.pid != self._worker
+            process for process in descendants(os.getpid()) if not process.is_zombie and process.pid != self.worker.pid
         ]
         if left:
             names = ", ".join(f"{process.pid} {process.name}" for process in left[:5])
@@ -349,15 +333,6 @@ def _watch(selector: selectors.BaseSelector, service: ServiceSocket) -> None:
         selector.unregister(service)
     elif key is not None and key.events != wanted:
         selector.modify(service, wanted, service)
-
-
-def _pipe() -> tuple[int, int]:
-    import fcntl
-
-    reading, writing = os.pipe()
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(writing, 1031, PIPE_BYTES)  # F_SETPIPE_SZ, named by Python from 3.10 on
-    return reading, writing
 
 
 def _how(status: int | None) -> str:

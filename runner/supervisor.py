@@ -1,7 +1,8 @@
 """The supervisor: one process for one job, which outlives the spoke, relay, broker and hub that asked for it.
 
-It claims the folder, takes its place above everything that the job starts, lets a forked worker do the work, writes
-what is said to the spool (masked), ends the whole tree when told to or when time is up, and writes the outcome once.
+It takes its place above everything that the job will start, forks a worker, claims the folder, lets the worker do the
+work, writes what is said to the spool (masked), ends the whole tree when told to or when time is up, and writes the
+outcome once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import resource
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
@@ -24,21 +25,31 @@ from runner.job_folder import JobFile, JobFolder, Outcome
 from runner.process_tree import become_subreaper
 from runner.spool_writer import SpoolWriter
 from runner.supervision import Stop, Supervision
+from runner.warmth import own_memory
+from runner.worker import Worker, fork_worker
 
 LOCK_POLL_S = 0.1
 LOCK_WORD_EVERY_S = 10.0
 OUTCOME_PATIENCE_S = 300.0
 
 
-def supervise(folder: JobFolder, secrets: Mapping[str, str] | None) -> None:
+def get_ready(*, at_leisure: bool = False) -> Worker:
+    """Become what a supervisor is before it has a job: a process apart, its worker at hand (which takes its time if
+    there is no job yet).
+    """
+    _detach()
+    return fork_worker(own_memory if at_leisure else None)
+
+
+def supervise(folder: JobFolder, secrets: Mapping[str, str] | None, worker: Worker) -> None:
     """Do the job of a claimed folder, whatever happens, and write its outcome.
 
     Args:
         folder: Claimed by this process.
         secrets: Values by name; None where whoever started us went away before the go.
+        worker: From `get_ready`, in this process; closed afterwards.
     """
     started_at = _now_ms()
-    _detach()
     try:
         job_file = folder.read_job()
         if secrets is None:
@@ -47,23 +58,26 @@ def supervise(folder: JobFolder, secrets: Mapping[str, str] | None) -> None:
     except (RunnerError, ContractError) as error:
         _write_outcome(folder, _never_ran(str(error), started_at))
         return
-    _supervise_job(folder, job_file, secrets, started_at)
+    with closing(worker):
+        _supervise_job(folder, job_file, secrets, worker, started_at)
 
 
-def _supervise_job(folder: JobFolder, job_file: JobFile, secrets: Mapping[str, str], started_at: int) -> None:
+def _supervise_job(
+    folder: JobFolder, job_file: JobFile, secrets: Mapping[str, str], worker: Worker, started_at: int
+) -> None:
     known = Patterns(secrets.values())
     token = os.urandom(16).hex()
     known.add(token)
     spool = SpoolWriter(folder.output, job_file.limits.out_bytes)
     stop = Stop(folder)
-    supervision = Supervision(folder, job_file, secrets, known, spool, stop, token)
+    supervision = Supervision(folder, job_file, secrets, known, spool, stop, worker, token)
     lock: IsolationLock | None = None
     try:
         become_subreaper()
         _warn_of_weak_secrets(supervision, secrets)
         lock = _isolation(job_file, supervision)
         if not supervision.is_over:
-            supervision.run(lock)
+            supervision.run()
     except (RunnerError, ContractError, OSError) as error:
         supervision.fail(str(error))
     finally:

@@ -1,77 +1,121 @@
-"""The worker: the forked process that does a step's work, so that the supervisor stays free to listen and to end it."""
+"""The worker: the forked process that does a step's work, so that the supervisor stays free to listen and to end it.
+
+It is forked before there is a job, by a supervisor that has everything imported and has read nothing; then it is told
+its job over a socket, and a script is one `exec` away.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
 import socket
 import traceback
 from dataclasses import dataclass
-from typing import Sequence, Tuple
+from pathlib import Path
+from typing import Callable, Mapping, Tuple
 
-from runner.channel import WorkerChannel
+from runner.channel import SupervisorChannel, WorkerChannel
 from runner.contract.errors import ContractError
 from runner.contract.spool import Stream
 from runner.deployment import RunningDeployment
 from runner.errors import RunnerError
-from runner.job_folder import JobFile, JobFolder
-from runner.job_variables import JobVariables
+from runner.job_folder import JobFolder
+from runner.job_variables import variables_of
 from runner.pipeline import run_step
 from runner.scripts import ScriptRunner
 from runner.steps import find_step
 
+# The kernel's largest pipe for anybody: a script that prints fast need not wait for us.
+PIPE_BYTES = 1024 * 1024
+
 
 @dataclass(frozen=True)
-class WorkerEnds:
-    """The descriptors that a worker and its scripts inherit."""
-
-    control: socket.socket
-    stdout: int
-    stderr: int
-    service: int
-    turn: Tuple[int, int]
-
-
-def start_worker(
-    folder: JobFolder,
-    job_file: JobFile,
-    variables: JobVariables,
-    token: str,
-    ends: WorkerEnds,
-    not_theirs: Sequence[int],
-) -> int:
-    """Fork the worker; returns its pid.
+class Worker:
+    """A worker as its supervisor holds it.
 
     Args:
-        folder, job_file, variables: What there is to do.
-        token: Marks this run's service lines.
-        ends: What the worker and its scripts hold.
-        not_theirs: The supervisor's own descriptors (the isolation lock among them), closed in the worker, which must
-            not keep anything of the supervisor's open should it outlive it.
+        pid: Its process.
+        control: Where it is told its job, and tells what it does.
+        service: The supervisor's end of MANYARM_FD.
+        stdout, stderr: What it and its scripts print; not blocking.
+        turn: Both ends of the pipe whose byte is the right to ask over MANYARM_FD.
     """
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        for descriptor in not_theirs:
+
+    pid: int
+    control: SupervisorChannel
+    service: socket.socket
+    stdout: int
+    stderr: int
+    turn: Tuple[int, int]
+
+    def begin(self, folder: JobFolder, secrets: Mapping[str, str], token: str) -> None:
+        """Let it do the job of a claimed folder; the token marks this run's service lines."""
+        self.control.answer({"folder": str(folder.path), "secrets": dict(secrets), "token": token})
+
+    def close(self) -> None:
+        """Let go of it; one that was not told a job leaves."""
+        self.control.close()
+        self.service.close()
+        for descriptor in (self.stdout, self.stderr, *self.turn):
             os.close(descriptor)
-        _become_worker(ends)
-        channel = WorkerChannel(ends.control)
-        scripts = ScriptRunner(folder, job_file, variables, token, ends.service, ends.turn, channel)
-        _work(RunningDeployment(folder, job_file, variables, channel, scripts))
-    except BaseException:  # noqa: BLE001  the top of a process: whatever happened, it must not return into the fork's stack
-        os._exit(1)
-    os._exit(0)
 
 
-def _become_worker(ends: WorkerEnds) -> None:
+def fork_worker(first: Callable[[], None] | None = None) -> Worker:
+    """Fork a worker that waits for its job, and does this first."""
+    out_read, out_write = _pipe()
+    err_read, err_write = _pipe()
+    ours, theirs = socket.socketpair()
+    desk_end, script_end = socket.socketpair()
+    turn = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            # Nothing of the supervisor's stays open here, should the worker outlive it.
+            ours.close()
+            desk_end.close()
+            _become_worker(out_write, err_write, not_ours=(out_read, err_read))
+            if first is not None:
+                first()
+            channel = WorkerChannel(theirs)
+            _do_what_comes(channel, script_end.fileno(), turn)
+            # Now, not when the kernel has taken this process apart: the supervisor waits for it.
+            channel.close()
+        except BaseException:  # noqa: BLE001  the top of a process: whatever happened, it must not return into the fork's stack
+            os._exit(1)
+        os._exit(0)
+    for descriptor in (out_write, err_write):
+        os.close(descriptor)
+    theirs.close()
+    script_end.close()
+    for descriptor in (out_read, err_read):
+        os.set_blocking(descriptor, False)
+    return Worker(pid, SupervisorChannel(ours), desk_end, out_read, err_read, turn)
+
+
+def _become_worker(stdout: int, stderr: int, not_ours: Tuple[int, ...]) -> None:
+    for descriptor in not_ours:
+        os.close(descriptor)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     # What a deployment makes is for others to read; what the supervisor makes is not.
     os.umask(0o022)
     null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (ends.stdout, 1), (ends.stderr, 2)):
+    for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
         os.dup2(source, target)
+
+
+def _do_what_comes(channel: WorkerChannel, service: int, turn: Tuple[int, int]) -> None:
+    """The one job that the supervisor names; nothing where it goes away before."""
+    told = channel.begun()
+    if told is None:
+        return
+    folder = JobFolder(Path(told["folder"]))
+    job_file = folder.read_job()
+    variables = variables_of(job_file, told["secrets"])
+    scripts = ScriptRunner(folder, job_file, variables, told["token"], service, turn, channel)
+    _work(RunningDeployment(folder, job_file, variables, channel, scripts))
 
 
 def _work(deployment: RunningDeployment) -> None:
@@ -92,3 +136,10 @@ def _work(deployment: RunningDeployment) -> None:
         channel.done("failed", None, sentence)
     else:
         channel.done("succeeded", 0 if deployment.scripts.has_run else None, "")
+
+
+def _pipe() -> Tuple[int, int]:
+    reading, writing = os.pipe()
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(writing, 1031, PIPE_BYTES)  # F_SETPIPE_SZ, named by Python from 3.10 on
+    return reading, writing

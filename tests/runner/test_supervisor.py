@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from runner.contract.spool import Kind, Stream, read_records
+from runner.process_tree import descendants
 
 DAEMON = """
 import os, signal, sys, time
@@ -34,6 +35,14 @@ def is_alive(pid):
     except FileNotFoundError:
         return False
     return state not in "ZX"
+
+
+def until(true, timeout_s=20):
+    ends = time.monotonic() + timeout_s
+    while not (found := true()):
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    return found
 
 
 def test_the_supervisor_says_who_it_is_before_anything_runs(rig):
@@ -84,6 +93,15 @@ def test_a_standby_becomes_the_one_job_that_comes(any_rig):
 def test_a_standby_without_a_job_ends_quietly(rig):
     ended = subprocess.run([*rig.command, "standby"], input=b"", capture_output=True, env=rig.environ())
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+
+
+def test_a_standby_that_is_killed_leaves_no_worker_behind(rig):
+    standby = subprocess.Popen([*rig.command, "standby"], stdin=subprocess.PIPE, env=rig.environ())
+    worker = until(lambda: [process.pid for process in descendants(standby.pid)])[0]
+    standby.kill()
+    standby.wait()
+    until(lambda: not is_alive(worker))
+    standby.stdin.close()
 
 
 def test_the_end_of_whoever_started_it_does_not_touch_a_job(rig):
