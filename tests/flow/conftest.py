@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,10 @@ def application(whole, tmp_path):
     return make
 
 
-def archive(path: Path, files: dict[str, str]) -> None:
+def archive(path: Path, files: Mapping[str, str | bytes]) -> None:
     with tarfile.open(path, "w") as out:
         for name, text in files.items():
+            content = text.encode() if isinstance(text, str) else text
             entry = tarfile.TarInfo(name)
-            entry.size = len(text.encode())
-            out.addfile(entry, io.BytesIO(text.encode()))
+            entry.size = len(content)
+            out.addfile(entry, io.BytesIO(content))

@@ -1,0 +1,80 @@
+"""What a malicious broker can do: copy the commands to a spoke, and put bytes of its own into a mailbox."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from tests.services.whole import until
+from wire import topology
+from wire.amqp.connection import AmqpConnection
+from wire.connection import Outgoing, Subscription
+from wire.envelope import MAGIC, MessageType, peek
+from wire.topology import Binding, Queue, Topology
+
+_PASSWORD = """
+from config.settings import HubSettings
+from hub.broker.credentials import hub_password
+from hub.composition import open_vault
+from hub.storage.key_check import unlock
+from hub.storage.vault import ProcessClass
+settings = HubSettings.load()
+master = unlock(settings.master_key_source, settings.home, settings.database)
+print(hub_password(open_vault(settings, master.kek(ProcessClass.ENGINE))))
+"""
+
+
+class Tap:
+    """On the commands to one spoke."""
+
+    def __init__(self, connection: AmqpConnection, copies: Subscription, ids: Mapping[str, str]) -> None:
+        self._connection = connection
+        self._copies = copies
+        self._ids = ids
+
+    def wait_until_in_place(self, spoke_id: str) -> None:
+        """It is when it sees what we publish ourselves; the spoke keeps such junk in quarantine."""
+
+        def seen() -> bool:
+            self._connection.publish(Outgoing(topology.COMMANDS, spoke_id, b"is anybody there")).result(30)
+            found = self._copies.take(10, 0.5)
+            self._copies.ack(found)
+            return bool(found)
+
+        until(seen, "the tap sees nothing")
+
+    def command(self) -> bytes:
+        """The next command that the hub sends, as it is on the wire."""
+        kept: list[bytes] = []
+
+        def came() -> bool:
+            for delivery in self._copies.take(10, 0.5):
+                self._copies.ack([delivery])
+                if delivery.body.startswith(MAGIC) and peek(delivery.body)[0] is MessageType.COMMAND:
+                    kept.append(delivery.body)
+            return bool(kept)
+
+        until(came, "no command was seen")
+        return kept[0]
+
+    def publish(self, kind: str, body: bytes) -> None:
+        """Into the mailbox of a kind's spoke."""
+        self._connection.publish(Outgoing(topology.COMMANDS, self._ids[kind], body)).result(30)
+
+
+@contextmanager
+def tapping(broker: str, environ: Mapping[str, str], spoke_id: str, ids: Mapping[str, str]) -> Iterator[Tap]:
+    """As the hub's own user: `ids` are the spokes' ids by kind."""
+    password = subprocess.run(
+        [sys.executable, "-c", _PASSWORD], env=dict(environ), capture_output=True, text=True, check=True
+    ).stdout.strip()
+    queue = f"hub.tap-{spoke_id[:8]}"
+    tapped = Topology(queues=(Queue(queue),), bindings=(Binding(topology.COMMANDS, queue, spoke_id),))
+    url = f"amqp://{topology.HUB_USER}:{password}@{broker}/{topology.VHOST}"
+    connection = AmqpConnection(url, name="tap", declare=tapped)
+    try:
+        tap = Tap(connection, connection.consume(queue, prefetch=50), ids)
+        tap.wait_until_in_place(spoke_id)
+        yield tap
+    finally:
+        connection.close()

@@ -1,0 +1,154 @@
+"""The promises of docs/architecture.md (R1 to R8, R11), each broken on purpose, over every kind of spoke."""
+
+import hashlib
+import random
+
+import pytest
+
+from tests.conformance.processes import alive
+from tests.conformance.world import KINDS, seen
+from tests.services.whole import end, until
+
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow, pytest.mark.timeout(400)]
+
+LINES = 12
+SCRIPT = """
+echo start >> {witness}
+for i in $(seq 1 {lines}); do echo "line $i"; sleep 0.5; done
+echo end >> {witness}
+"""
+
+
+def begin_counting(world, kind, witness):
+    """A script of some seconds, seen to print."""
+    task = world.begin(kind, SCRIPT.format(witness=witness, lines=LINES))
+    until(lambda: "line 3" in world.printed(task), "the script did not start")
+    return task
+
+
+def ran_once(world, kind, task, witness):
+    """One start, one end, a succeeded task, and every line once."""
+    world.until_succeeded(task)
+    assert seen(witness) == ["start", "end"]
+    assert world.printed(task) == [f"line {number}" for number in range(1, LINES + 1)]
+    assert world.of_target(task)["log"] == "complete"
+
+
+@pytest.fixture(scope="module")
+def held_up(world):
+    """A run for each kind while nobody can take it; what became of it, when everybody was back."""
+    tasks, words, witnesses = {}, {}, {}
+    for kind in KINDS:
+        world.pause(kind)
+    try:
+        for kind in KINDS:
+            witnesses[kind] = world.folder / f"late-{kind}"
+            tasks[kind] = world.begin(kind, f"echo ran >> {witnesses[kind]}")
+        for kind in KINDS:
+            words[kind] = until(
+                lambda task=tasks[kind]: world.task(task)["waiting_for"], "it does not say why it waits"
+            )
+        for kind in KINDS:
+            world.until_ended(tasks[kind], 90)
+    finally:
+        for kind in KINDS:
+            world.resume(kind)
+    for kind in KINDS:
+        world.until_healthy(kind)
+        world.run_script(kind, "true")
+    return tasks, words, witnesses
+
+
+def test_r1_and_r3_a_run_outlives_who_carries_it_and_is_not_started_again(world, kind, tmp_path):
+    task = begin_counting(world, kind, tmp_path / "witness")
+    world.kill_carrier(kind)
+    ran_once(world, kind, task, tmp_path / "witness")
+
+
+def test_r1_a_supervisor_that_is_killed_makes_no_success(world, kind, tmp_path):
+    witness = tmp_path / "witness"
+    task = world.begin(kind, f"echo $PPID $$ > {witness}; sleep 300")
+    until(lambda: seen(witness), "the script did not start")
+    world.kill_supervisor(kind, task)
+    assert world.until_ended(task)["state"] in {"unknown", "failed"}
+    until(lambda: not alive(int(seen(witness)[1])), "its script goes on alone")
+
+
+def test_r2_nothing_starts_past_its_expiry(world, kind, held_up):
+    tasks, _, witnesses = held_up
+    assert world.of_target(tasks[kind])["state"] == "expired"
+    assert seen(witnesses[kind]) == []
+
+
+def test_r3_a_run_outlives_the_engine(world, kind, tmp_path):
+    task = begin_counting(world, kind, tmp_path / "witness")
+    end(world.part("hub"))
+    ran_once(world, kind, task, tmp_path / "witness")
+
+
+def test_r4_a_flood_of_output_has_no_gap(world, kind):
+    task = world.run_script(kind, "seq 1 200000")
+    digest = hashlib.sha256()
+    for line in world.printed(task):
+        digest.update(line.encode() + b"\n")
+    expected = hashlib.sha256(b"".join(b"%d\n" % number for number in range(1, 200_001)))
+    assert digest.hexdigest() == expected.hexdigest()
+    assert world.of_target(task)["log"] == "complete"
+
+
+def test_r5_a_cancel_of_what_never_began_wins_for_ever(world, kind, tmp_path):
+    witness = tmp_path / "witness"
+    world.pause(kind)
+    try:
+        task = world.begin(kind, f"echo ran >> {witness}")
+        until(lambda: world.of_target(task)["state"] == "sent", "the command was not sent")
+        world.call("POST", f"/tasks/{task}/cancel", {})
+    finally:
+        world.resume(kind)
+    assert world.until_ended(task)["state"] == "cancelled"
+    world.run_script(kind, "true")
+    assert seen(witness) == []
+
+
+def test_r6_what_waits_says_for_whom(kind, held_up):
+    _, words, _ = held_up
+    assert kind in words[kind]
+
+
+def test_r7_and_r3_a_broker_that_is_killed_costs_nothing(world, kind, tmp_path):
+    task = begin_counting(world, kind, tmp_path / "witness")
+    end(world.broker_pid())
+    ran_once(world, kind, task, tmp_path / "witness")
+    world.run_script(kind, "true")
+
+
+def test_r8_altered_and_replayed_commands_do_nothing(world, kind, tmp_path):
+    """The very bytes of a genuine command, again, altered, and to another; then junk."""
+    witness = tmp_path / "witness"
+    with world.tapped(kind) as tap:
+        world.run_script(kind, f"echo ran >> {witness}")
+        frame = tap.command()
+        altered = bytearray(frame)
+        altered[random.Random(5).randrange(len(frame))] ^= 1
+        other = next((name for name in KINDS if name != kind), kind)
+        tap.publish(kind, frame)
+        tap.publish(kind, bytes(altered))
+        tap.publish(other, frame)
+        tap.publish(kind, b"not a frame at all")
+    for name in {kind, other}:
+        world.run_script(name, "true")
+    assert seen(witness) == ["ran"]
+
+
+def test_r11_a_damaged_chunk_is_noticed_and_fetched_again(world, kind, projects, push):
+    name = f"sound-{kind}"
+    content = random.Random(3).randbytes(2_000_000)
+    made = projects.of_package(kind, name)
+    for version in ("1.0.0", "1.1.0"):
+        push(name, version, {"content.bin": content, "version": version.encode()})
+        projects.release(made, name, version)
+    world.deploy(made, "1.0.0")
+    damaged = world.damage_chunks(kind)
+    assert damaged > 10
+    task = world.deploy(made, "1.1.0")
+    assert f"sum {hashlib.sha256(content).hexdigest()}  -" in world.printed(task)

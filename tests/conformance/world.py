@@ -1,0 +1,178 @@
+"""One hub with one target of each kind, on real parts, and what the conformance kit asks of it."""
+
+import json
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from tests.conformance.tapping import Tap, tapping
+from tests.services.whole import Whole, until
+
+KINDS = ("polling",)
+ENVIRONMENTS = ("Here", "There")
+_ENDED = {"succeeded", "failed", "cancelled", "unknown"}
+
+
+class Conformance(Whole):
+    """A target's name is its kind's name; all have the role `any`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, MANYARM_LIMIT_HEARTBEAT_S="2", MANYARM_LIMIT_PICK_UP_S="30")
+
+    def fill(self) -> None:
+        """Environments and one target of each kind, each of them healthy."""
+        documents = "---\n".join(f"kind: Environment\nname: {name}\n" for name in ENVIRONMENTS)
+        (self.folder / "places.yaml").write_text(documents)
+        self.manyarm("apply", "-f", str(self.folder / "places.yaml"))
+        self.enrol("polling", "any", "polling", environments=ENVIRONMENTS)
+        self.start_spoke("polling")
+
+    def place(self, kind: str) -> Path:
+        """The spoke's home on the target."""
+        return self.spoke_home(kind)
+
+    def chunks(self, kind: str) -> dict[str, int]:
+        """What the target keeps of packages: the size of each chunk by its name."""
+        return {file.name: file.stat().st_size for file in (self.place(kind) / "chunks").rglob("*") if file.is_file()}
+
+    def damage_chunks(self, kind: str) -> int:
+        """A byte of everything that the target keeps of packages; how many files that were."""
+        files = [
+            file
+            for folder in ("chunks", "packages")
+            for file in (self.place(kind) / folder).rglob("*")
+            if file.is_file()
+        ]
+        for file in files:
+            content = bytearray(file.read_bytes())
+            if content:
+                content[len(content) // 2] ^= 0x55
+                file.chmod(0o600)
+                file.write_bytes(content)
+        return len(files)
+
+    def kill_supervisor(self, kind: str, task: str) -> None:
+        """kill -9 of the process that stands above the script, by what it wrote into its job's folder."""
+        found = [
+            file for file in (self.place(kind) / "jobs").glob("*/supervisor") if file.stat().st_mtime > time.time() - 60
+        ]
+        newest = max(found, key=lambda file: file.stat().st_mtime)
+        os.kill(int(json.loads(newest.read_text())["pid"]), signal.SIGKILL)
+
+    def tapped(self, kind: str) -> AbstractContextManager[Tap]:
+        """A look at the commands to its spoke, with the means to forge some."""
+        spokes = {target["name"]: target["spoke"] for target in self.json("target", "list", "--json")}
+        ids = {name: self._spoke_id(spokes[name]) for name in KINDS}
+        return tapping(self.environ["MANYARM_BROKER_BIND"], self.environ, ids[kind], ids)
+
+    def _spoke_id(self, spoke: str) -> str:
+        return str(self.call("GET", f"/spokes/{spoke}")["id"])
+
+    # What carries the jobs of a kind
+
+    def carriers(self, kind: str) -> list[int]:
+        """The processes between hub and target."""
+        return [self._spokes[kind].pid]
+
+    def kill_carrier(self, kind: str) -> None:
+        """kill -9; what `manyarm up` supervises comes back by itself, the rest is started again by its machine."""
+        self.kill_spoke(kind)
+        self.start_spoke(kind)
+
+    def pause(self, kind: str) -> None:
+        for pid in self.carriers(kind):
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self, kind: str) -> None:
+        for pid in self.carriers(kind):
+            os.kill(pid, signal.SIGCONT)
+
+    # The API
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer's JSON; a call that the API refuses is an error of the test."""
+        return json.loads(self._fetch(method, path, None if body is None else json.dumps(body).encode()) or b"null")
+
+    def fetch(self, path: str) -> bytes:
+        return self._fetch("GET", path, None)
+
+    def _fetch(self, method: str, path: str, data: bytes | None) -> bytes:
+        headers = {"Authorization": f"Bearer {self.environ['MANYARM_API_KEY']}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/api/v1{path}", data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return bytes(answer.read())
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from error
+
+    def begin(self, kind: str, script: str, *, shell: str = "bash", timeout_s: int = 600) -> str:
+        """Start a script on the target; returns the task."""
+        body = {"script": script, "shell": shell, "targets": [kind], "timeout_s": timeout_s}
+        return str(self.call("POST", "/runs", body)["task"])
+
+    def run_script(self, kind: str, script: str, **options: Any) -> str:
+        """A script that has succeeded; returns the task."""
+        task = self.begin(kind, script, **options)
+        self.until_succeeded(task)
+        return task
+
+    def begin_deployment(self, project: str, environment: str, version: str = "1.0.0") -> str:
+        """Deploy a release; returns the task."""
+        body = {"project": project, "release": version, "environment": environment}
+        return str(self.call("POST", "/deployments", body)["task"])
+
+    def deploy(self, project: str, version: str = "1.0.0") -> str:
+        """A deployment that has succeeded; returns the task."""
+        task = self.begin_deployment(project, ENVIRONMENTS[0], version)
+        self.until_succeeded(task)
+        return task
+
+    def task(self, task: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.call("GET", f"/tasks/{task}")
+        return found
+
+    def until_ended(self, task: str, limit_s: float = 120) -> dict[str, Any]:
+        def ended() -> dict[str, Any] | None:
+            try:
+                found = self.task(task)
+            except (AssertionError, OSError):
+                return None  # The hub is being killed.
+            return found if found["state"] in _ENDED else None
+
+        found: dict[str, Any] = until(ended, lambda: f"task {task} does not end: {self._words('up')}", limit_s)
+        return found
+
+    def until_succeeded(self, task: str, limit_s: float = 120) -> dict[str, Any]:
+        found = self.until_ended(task, limit_s)
+        assert found["state"] == "succeeded", f"{found['failure']}\n{self.log(task)}"
+        return found
+
+    def lines(self, task: str) -> Iterator[dict[str, Any]]:
+        """The log, in order."""
+        after: int | None = 0
+        while after is not None:
+            page = self.call("GET", f"/tasks/{task}/log?limit=1000&after={after}")
+            yield from page["items"]
+            after = page["next"] if page["items"] else None
+
+    def printed(self, task: str) -> list[str]:
+        """What scripts printed to standard output."""
+        return [line["text"] for line in self.lines(task) if line["level"] == "stdout"]
+
+    def log(self, task: str) -> str:
+        return "\n".join(line["text"] for line in self.lines(task))
+
+    def of_target(self, task: str, step: int = 0) -> dict[str, Any]:
+        found: dict[str, Any] = self.task(task)["steps"][step]["targets"][0]
+        return found
+
+
+def seen(path: Path) -> list[str]:
+    """The words of a witness: what the script itself wrote down."""
+    return path.read_text().split() if path.exists() else []
