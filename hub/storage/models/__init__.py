@@ -3,6 +3,7 @@
 from hub.storage.models.access import ApiKey, Grant, RateBucket, Session, SetupCode, TotpSecret, User
 from hub.storage.models.asking import IntentRow
 from hub.storage.models.events import ChainHead, Checkpoint, Event
+from hub.storage.models.fleet import FleetFrame, Introduction, RelayHint
 from hub.storage.models.gateway import GatewayInbox
 from hub.storage.models.infrastructure import (
     Account,
@@ -37,6 +38,7 @@ from hub.storage.models.work import (
 ALL_TABLES: tuple[type[Table], ...] = (
     Installation, DataKey, HubKey, TrustFrame, TrustRequest, FormerKey, SpokeConflict,
     Environment, JoinToken, Spoke, SpokeSession, Account, Target, TargetEnvironment, Enrolment, GatewayInbox,
+    Introduction, FleetFrame, RelayHint,
     Lifecycle, Project, VariableSet, ProjectVariableSet, Variable, Release,
     User, Session, ApiKey, Grant, SetupCode, RateBucket, TotpSecret,
     Package, PackageVersion, Pack, Chunk, PackageChunk, StoredManifest,
@@ -46,10 +48,10 @@ ALL_TABLES: tuple[type[Table], ...] = (
 
 __all__ = [
     "ALL_TABLES", "Account", "ApiKey", "Artifact", "ChainHead", "Checkpoint", "Chunk", "DataKey", "Deployment",
-    "Enrolment", "Environment", "Event", "FormerKey", "GatewayInbox", "Grant", "HubKey", "Installation", "IntentRow",
-    "IssuedFrame", "Job", "JoinToken", "Lifecycle", "LogBlock", "Outbox", "OutputVariable", "Pack", "Package",
-    "PackageChunk", "PackageVersion", "Plan", "Progress", "Project", "ProjectVariableSet", "Quarantine", "RateBucket",
-    "Release", "Session", "SetupCode", "Spoke", "SpokeConflict", "SpokeSession", "StoredManifest", "Table", "Target",
-    "TargetEnvironment", "Task", "Timer", "TotpSecret", "TrustFrame", "TrustRequest", "User", "Variable",
-    "VariableSet", "database_proxy", "new_row_id", "now_ms",
+    "Enrolment", "Environment", "Event", "FleetFrame", "FormerKey", "GatewayInbox", "Grant", "HubKey", "Installation",
+    "IntentRow", "Introduction", "IssuedFrame", "Job", "JoinToken", "Lifecycle", "LogBlock", "Outbox", "OutputVariable", "Pack",
+    "Package", "PackageChunk", "PackageVersion", "Plan", "Progress", "Project", "ProjectVariableSet", "Quarantine",
+    "RateBucket", "RelayHint", "Release", "Session", "SetupCode", "Spoke", "SpokeConflict", "SpokeSession",
+    "StoredManifest", "Table", "Target", "TargetEnvironment", "Task", "Timer", "TotpSecret", "TrustFrame",
+    "TrustRequest", "User", "Variable", "VariableSet", "database_proxy", "new_row_id", "now_ms",
 ]  # fmt: skip

@@ -51,7 +51,7 @@ class JoinToken(SealedTable):
 class Spoke(SealedTable):
     SEALED = (
         "name", "kind", "state", "sign_pk", "sign_kid", "box_pk", "next_sign_pk", "wants",
-        "broker_user", "approved_at", "approved_by", "revoked_at",
+        "broker_user", "approved_at", "approved_by", "revoked_at", "address", "tls_spki", "fleet",
     )  # fmt: skip
 
     id = RowId()
@@ -68,6 +68,10 @@ class Spoke(SealedTable):
     runner_release = IntegerField(default=0)
     enrol_sha256 = HashField(null=True)
     join_token = RefField(JoinToken, null=True, on_delete="SET NULL")
+    address = CharField(max_length=255, default="")  # Where a listening spoke is dialled.
+    tls_spki = CharField(max_length=64, default="")  # The pin of a listening spoke's or a relay's TLS key.
+    fleet = CharField(max_length=32, default="")  # Of listening spokes, and of the relays that dial them.
+    at_broker = BooleanField(default=False)  # An account or a mailbox is there, or about to be.
     broker_user = CharField(max_length=64, default="")
     broker_password_sealed = TextField(null=True)
     created_at = AtField(default=now_ms)
