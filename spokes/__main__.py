@@ -5,21 +5,24 @@ import importlib
 import json
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from config import parent
 from config.errors import SettingsInvalid
 from config.logging import set_up
 from config.settings import SpokeSettings
 from spokes import polling
+from spokes.agent import os_user
 from spokes.agent.enrolment import Enroller, Wish, join_names
-from spokes.agent.errors import NotEnrolled, SpokeError
+from spokes.agent.errors import NoSuchUser, NotEnrolled, SpokeError
 from spokes.agent.gateway import Gateway
 from spokes.agent.home import SpokeHome
-from spokes.agent.house import JoinCodeFile, join
+from spokes.agent.house import JoinCodeFile, is_enrolled_at_sight, join
 from spokes.agent.identity import IdentityStore
 from spokes.agent.kind import SpokeKind
 from wire.errors import Refused
@@ -32,16 +35,20 @@ _FRESH_S = 15
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A kind that stands beside the hub: the module that offers it as KIND, and the name that it joins under."""
+    """A kind that stands beside the hub: the module that offers it as KIND, and the name that it joins under.
+
+    `os_user`: what it becomes where root has started it.
+    """
 
     module: str
     name: str
     help: str
+    os_user: str = ""
 
 
 # Imported when it is asked for: a spoke on a target needs none of what these need.
 BESIDE_THE_HUB = {
-    "local": Beside("spokes.local", "hub", "serve steps on the hub's machine, and what is no machine"),
+    "local": Beside("spokes.local", "hub", "serve steps on the hub's machine, and what is no machine", "manyarm-local"),
 }
 
 
@@ -54,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A core file would hold keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
+        chosen.prepare(chosen)
         settings = SpokeSettings.load(chosen.home)
         set_up(settings.log_level, settings.log_style, "spoke")
         status: int = chosen.command(settings, chosen)
@@ -74,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="manyarm-spoke", description="Carries work from a Manyarm hub to this machine.", allow_abbrev=False
     )
     parser.add_argument("--home", type=Path, help="the spoke's home (default: MANYARM_SPOKE_HOME)")
+    parser.set_defaults(prepare=lambda _: None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     enrol = commands.add_parser("enrol", help="join a hub with a join code", allow_abbrev=False)
@@ -91,10 +100,20 @@ def _parser() -> argparse.ArgumentParser:
     for name, beside in BESIDE_THE_HUB.items():
         serve = commands.add_parser(name, help=f"beside the hub: {beside.help}", allow_abbrev=False)
         serve.add_argument(
-            "--join-file", type=Path, metavar="FILE", help="where a join code is, or will be, for a home that is new"
+            "--join-file",
+            type=JoinCodeFile.at,
+            metavar="FILE",
+            help="where a join code is, or will be, for a home that is new",
         )
         serve.add_argument("--name", default=beside.name, help=f"what it joins as (default: {beside.name})")
-        serve.set_defaults(command=_beside, module=beside.module)
+        if beside.os_user:
+            serve.add_argument(
+                "--os-user",
+                default=beside.os_user,
+                metavar="USER",
+                help=f"what it becomes if root has started it (default: {beside.os_user})",
+            )
+        serve.set_defaults(prepare=_prepare_beside, command=_beside, module=beside.module, os_user=beside.os_user)
 
     thumbprint = commands.add_parser("thumbprint", help="who this spoke is", allow_abbrev=False)
     thumbprint.set_defaults(command=_thumbprint)
@@ -136,10 +155,25 @@ def _run(settings: SpokeSettings, _: argparse.Namespace) -> int:
     return polling.KIND.serve(settings)
 
 
+def _prepare_beside(chosen: argparse.Namespace) -> None:
+    """Before anything of the home is read: whoever has been another user there may have put anything into it."""
+    parent.leave_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    if not chosen.os_user or os.geteuid() != 0:
+        return
+    if chosen.home is None:
+        raise NoSuchUser(f"say with --home where {chosen.os_user} is to work")
+    user = os_user.find_or_make(chosen.os_user)
+    os_user.give_home(chosen.home, user)
+    if chosen.join_file is not None and not is_enrolled_at_sight(chosen.home):
+        chosen.join_file.hold()
+    os_user.import_everything([chosen.module])
+    os_user.become(user, chosen.home)
+
+
 def _beside(settings: SpokeSettings, chosen: argparse.Namespace) -> int:
     kind: SpokeKind = importlib.import_module(chosen.module).KIND
     if chosen.join_file is not None:
-        join(settings, Wish(chosen.name, kind=kind.name), JoinCodeFile(chosen.join_file))
+        join(settings, Wish(chosen.name, kind=kind.name), chosen.join_file)
     return kind.serve(settings)
 
 

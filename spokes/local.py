@@ -5,15 +5,34 @@ any spoke is: its own process, identity and broker account, none of the hub's ke
 OS user of its own.
 """
 
+import logging
+import os
+import pwd
+import sys
+from dataclasses import replace
+
 from config.settings import SpokeSettings
 from spokes.agent.kind import SpokeKind
+from spokes.agent.os_user import first_python, keep_to_itself
 from spokes.agent.serving import serve_this_machine
 from wire.messages import Op
+
+logger = logging.getLogger(__name__)
 
 
 def serve(settings: SpokeSettings) -> int:
     """Serve until TERM or INT; runs that are under way go on."""
-    return serve_this_machine(settings, KIND)
+    keep_to_itself()
+    python = settings.runner_python or own_or_first_python()
+    if not python:
+        logger.error("no Python for jobs", extra={"need": "a python3 of 3.9 or later on the path"})
+    facts = {"os_user": pwd.getpwuid(os.geteuid()).pw_name, "python": python}
+    return serve_this_machine(replace(settings, runner_python=python or "python3"), KIND, facts)
+
+
+def own_or_first_python() -> str:
+    """Our own interpreter if this OS user may run it, as it does unless root has started us; else the first it may."""
+    return sys.executable if os.access(sys.executable, os.X_OK) else first_python()
 
 
 KIND = SpokeKind(

@@ -5,6 +5,7 @@ SpokeError                 has the exit status of the command that it ends
 ├── AlreadyEnrolled        this home belongs to a spoke already
 ├── HomeInUse              another daemon serves this home
 ├── HomeUnsafe             a key file that others could read or replace
+├── NoSuchUser             the OS user that it should run as is not there
 ├── RootDiffers            whoever answered is not the hub of the join code
 ├── JoinRefused            the hub said no
 ├── NotApproved            nobody approved in the time given
@@ -12,6 +13,7 @@ SpokeError                 has the exit status of the command that it ends
 ├── JournalFailed          the journal could not be written: nothing is acknowledged
 ├── CannotStart            a job's supervisor could not be started
 ├── MachineUnreachable     the machine that a job is for does not answer, or not as it must
+│   └── LoginRefused       it does not let us in
 ├── SpoolDamaged           the spool of a job is not what its supervisor wrote
 └── PartsDamaged           chunks in the store that are not what their names say
 """
@@ -42,6 +44,10 @@ class HomeUnsafe(SpokeError):
     exit_status = 3
 
 
+class NoSuchUser(SpokeError):
+    exit_status = 2
+
+
 class RootDiffers(SpokeError):
     exit_status = 3
 
@@ -67,6 +73,10 @@ class CannotStart(SpokeError):
 
 
 class MachineUnreachable(SpokeError):
+    pass
+
+
+class LoginRefused(MachineUnreachable):
     pass
 
 

@@ -5,9 +5,11 @@ Whoever can read the file may join as this spoke, so it lies in the hub's own ho
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from config.settings import SpokeSettings
 from spokes.agent.enrolment import Enroller, Wish
@@ -32,6 +34,10 @@ class JoinCodeFile:
         self._path = path
         self._sleep = sleep
         self._held = ""
+
+    @classmethod
+    def at(cls, path: str) -> Self:
+        return cls(Path(path))
 
     def hold(self) -> None:
         self._held = self.wait()
@@ -89,6 +95,11 @@ def is_enrolled(home: SpokeHome) -> bool:
     except NotEnrolled:
         return False
     return True
+
+
+def is_enrolled_at_sight(home: Path) -> bool:
+    """Without reading anything of it."""
+    return os.path.lexists(SpokeHome(home).identity / "spoke.json")
 
 
 def _enrol(settings: SpokeSettings, home: SpokeHome, wish: Wish, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import platform
 import socket
+from functools import cache
 from importlib import metadata
 
 from wire.messages import Platform
@@ -17,8 +18,9 @@ def this_platform() -> Platform:
     )
 
 
+@cache
 def software() -> str:
-    """Name and version of this program."""
+    """Name and version of this program; asked once, for later it may lie where we cannot read it."""
     try:
         return f"manyarm-spoke {metadata.version('manyarm')}"
     except metadata.PackageNotFoundError:

@@ -3,6 +3,8 @@
 import logging
 import signal
 import urllib.parse
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from config import parent
 from config.settings import SpokeSettings
@@ -13,14 +15,15 @@ from spokes.agent.kind import SpokeKind
 from wire.amqp.connection import AmqpConnection
 from wire.tls import client_context, public_client_context
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 logger = logging.getLogger(__name__)
 
 
-def serve_this_machine(settings: SpokeSettings, kind: SpokeKind) -> int:
-    """Serve until TERM or INT; runs that are under way go on."""
+def serve_this_machine(settings: SpokeSettings, kind: SpokeKind, facts: Mapping[str, str] = NOTHING) -> int:
+    """Serve until TERM or INT; runs that are under way go on. `facts` stand in the status file."""
     enrolment = IdentityStore(SpokeHome(settings.home)).enrolment()
     connection = broker_connection(enrolment)
-    daemon = SpokeDaemon(settings, connection, kind, state=lambda: {"broker": connection.state})
+    daemon = SpokeDaemon(settings, connection, kind, state=lambda: {"broker": connection.state, **facts})
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())
     logger.info(
@@ -32,7 +35,6 @@ def serve_this_machine(settings: SpokeSettings, kind: SpokeKind) -> int:
             "home": str(settings.home),
         },
     )
-    parent.leave_with_parent(daemon.stop)
     parent.say_ready()
     try:
         daemon.run()

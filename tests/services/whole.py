@@ -39,10 +39,7 @@ class Whole:
         self.home = folder / "hub"
         portal, gateway, broker = free_ports(3)
         self.url = f"http://127.0.0.1:{portal}"
-        # Where a user can reach it that is not ours; removed with `stop`.
-        self._reachable = Path(tempfile.mkdtemp(prefix="manyarm-test-"))
-        self._reachable.chmod(0o711)
-        self.local_home = self._reachable / "local" if os.geteuid() == 0 else self.home / "spokes" / "local"
+        self._reachable: Path | None = None
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MANYARM_")},
             "MANYARM_HOME": str(self.home),
@@ -53,7 +50,6 @@ class Whole:
             "XDG_CONFIG_HOME": str(folder / "config"),
             "NO_PROXY": "127.0.0.1",
             "MANYARM_HOUSE_SPOKES": "",
-            "MANYARM_LOCAL_HOME": str(self.local_home),
             **environ,
         }
         self._up: subprocess.Popen[bytes] | None = None
@@ -65,6 +61,11 @@ class Whole:
         self.manyarm("init")
 
     def start(self) -> None:
+        if os.geteuid() == 0 and self.environ["MANYARM_HOUSE_SPOKES"] and self._reachable is None:
+            # The local spoke becomes a user who may not pass our folders.
+            self._reachable = Path(tempfile.mkdtemp(prefix="manyarm-test-"))
+            self._reachable.chmod(0o711)
+            self.environ["MANYARM_LOCAL_HOME"] = str(self._reachable / "local")
         self._up = self._process("up", "manyarm", "up")
         until(self._is_ready, lambda: f"not ready: {self._words('up')}", READY_S)
         if "MANYARM_API_KEY" not in self.environ:
@@ -77,7 +78,13 @@ class Whole:
         if self._up is not None and self._up.poll() is None:
             self._up.terminate()
             self._up.wait(60)
-        shutil.rmtree(self._reachable, ignore_errors=True)
+        if self._reachable is not None:
+            shutil.rmtree(self._reachable, ignore_errors=True)
+
+    @property
+    def local_home(self) -> Path:
+        """Of the local spoke."""
+        return Path(self.environ.get("MANYARM_LOCAL_HOME") or self.home / "spokes" / "local")
 
     def part(self, name: str) -> int:
         """The pid of a part, as `manyarm up` wrote it down."""
