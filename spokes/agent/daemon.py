@@ -6,7 +6,7 @@ from typing import Any
 
 from config.settings import SpokeSettings
 from spokes.agent.executor import JobExecutor, Parts
-from spokes.agent.gateway import Gateway
+from spokes.agent.gateway import Gateway, GatewayDoor
 from spokes.agent.home import SpokeHome
 from spokes.agent.housekeeping import Housekeeping
 from spokes.agent.identity import IdentityStore
@@ -40,6 +40,7 @@ class SpokeDaemon:
         kind: Which commands it takes.
         sites: Makes the machines that it acts on; the one it stands on unless told otherwise.
         deeds: Commands of its kind that need no run, given those machines.
+        gateway: The way to the gateway, where it is not HTTPS from here.
         state: What the status file says of the connection.
     """
 
@@ -51,6 +52,7 @@ class SpokeDaemon:
         *,
         sites: Callable[[Ground], Sites] = ThisSite,
         deeds: Callable[[Sites], Deeds] = lambda _: {},
+        gateway: GatewayDoor | None = None,
         state: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._settings = settings
@@ -61,7 +63,7 @@ class SpokeDaemon:
         self._connection = connection
         self._connection_state = state
         self._quarantine = Quarantine(self._home.quarantine)
-        self._meet_the_hub()
+        self._meet_the_hub(gateway)
         self.sites = sites(Ground(self._home, settings, self._gateway, lambda: self.uplink.hub_box))
         self._journal = Journal(self._home.journal, keeps_commands=self.sites.keeps_commands)
         self._commands = KeptCommands(self._journal, self.uplink, self._boxes)
@@ -82,7 +84,7 @@ class SpokeDaemon:
         self._journal.close()
         self._lock.release()
 
-    def _meet_the_hub(self) -> None:
+    def _meet_the_hub(self, gateway: GatewayDoor | None) -> None:
         limits = self._settings.limits
         identities, trust = IdentityStore(self._home), TrustStore(self._home)
         enrolment, keys = identities.enrolment(), identities.keys()
@@ -92,8 +94,10 @@ class SpokeDaemon:
         identity = SpokeIdentity(enrolment.spoke_id, enrolment.hub_id, keys.signing, self._boxes)
         self._mailbox = Mailbox(self._connection, enrolment.spoke_id)
         self.uplink = Uplink(self._mailbox, SpokeSession(identity, chain, chain.document.epoch, hub_box))
-        self._gateway = Gateway(enrolment.gateway, timeout_s=limits.gateway_timeout_s, proxy=self._settings.https_proxy)
-        self._gateway.pin(chain.document.pins("gateway"))
+        self._gateway = gateway or Gateway(
+            enrolment.gateway, timeout_s=limits.gateway_timeout_s, proxy=self._settings.https_proxy
+        )
+        self._gateway.believe(chain.document)
         self._trust = TrustKeeper(trust, self._gateway)
 
     def _post(self, kind: SpokeKind, deeds: Deeds) -> Post:

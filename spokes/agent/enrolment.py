@@ -54,7 +54,8 @@ class EnrolmentDoor(Protocol):
 class Wish:
     """What the spoke asks to be: display text until an administrator agrees.
 
-    `address` is where relays dial a listening spoke; `tls_spki` the pin of its TLS key, or of a relay's.
+    `address` is where relays dial a listening spoke and `listen` where it listens, kept here; `tls_spki` the pin of its
+    TLS key, or of a relay's.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Wish:
     kind: str = "polling"
     address: str = ""
     tls_spki: str = ""
+    listen: str = ""
 
 
 class Enroller:
@@ -108,7 +110,7 @@ class Enroller:
         self._say("Compare it with the one that the portal shows, then approve the spoke there.")
         answer = self._await_answer(enrolment, wait_s)
         header, enrolled = open_enrolled(answer, chain, (keys.box,), enrol_sha256=enrolment)
-        made = Enrolment.of(enrolled, name=wish.name, root=code.root_thumbprint, kind=wish.kind)
+        made = Enrolment.of(enrolled, name=wish.name, root=code.root_thumbprint, kind=wish.kind, listen=wish.listen)
         self._store.save_enrolment(made)
         self._store.forget(_PENDING)
         logger.info("enrolled", extra={"spoke": header.aud, "hub": header.iss, "gateway": gateway})

@@ -7,10 +7,11 @@ needs a capability goes to the pinned key alone.
 
 import json
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import urllib3
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
@@ -21,6 +22,7 @@ from wire.chunks_sealed import read_chunk_stream
 from wire.documents import DOCUMENT_MAX
 from wire.errors import Code, Refused, excerpt
 from wire.tls import client_context, unverified_client_context
+from wire.trust import TrustDocument
 
 # The pin is compared inside the handshake; urllib3 knows of authorities only and would warn at each request.
 urllib3.disable_warnings(InsecureRequestWarning)
@@ -32,25 +34,17 @@ TRUST_MAX = 16 * 1024 * 1024
 _BASE = "/gateway/v1"
 
 
-class Gateway:
-    """One gateway, asked by any thread.
+class GatewayAnswer(Protocol):
+    """What came back: a status, and a body that is read as it comes."""
 
-    Args:
-        address: host:port.
-        timeout_s: Silence on a connection.
-        proxy: http://host:port, or "".
-    """
+    @property
+    def status(self) -> int: ...
 
-    def __init__(self, address: str, *, timeout_s: float, proxy: str = "") -> None:
-        self._url = f"https://{address}{_BASE}"
-        self._timeout = urllib3.Timeout(connect=min(timeout_s, 10), read=timeout_s)
-        self._proxy = proxy
-        self._public = self._pool(unverified_client_context())
-        self._pinned: urllib3.PoolManager | None = None
+    def read(self, amt: int | None = None) -> bytes: ...
 
-    def pin(self, pins: Sequence[str]) -> None:
-        """From now on capabilities are shown to these keys only (SPKI digests)."""
-        self._pinned = self._pool(client_context(pins)) if pins else None
+
+class GatewayDoor(ABC):
+    """What a spoke asks of the gateway, whichever way the requests go."""
 
     def trust(self, since: int) -> list[bytes]:
         """The trust documents from that version on, as they came."""
@@ -111,6 +105,51 @@ class Gateway:
         with self._answer("PUT", f"/artifacts/{_id(name)}", body=content, capability=capability) as answer:
             _must_be_ok(answer)
 
+    def _get(self, path: str, *, most: int, capability: str = "") -> bytes:
+        with self._answer("GET", path, capability=capability) as answer:
+            _must_be_ok(answer)
+            return _body(answer, most)
+
+    @abstractmethod
+    def believe(self, document: TrustDocument) -> None:
+        """From now on these keys are trusted, and no others."""
+
+    @abstractmethod
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | Iterable[bytes] | None = None,
+        capability: str = "",
+        pinned: bool = False,
+    ) -> AbstractContextManager[GatewayAnswer]:
+        """One request; GatewayUnreachable where it cannot be made or its answer breaks off."""
+
+
+class Gateway(GatewayDoor):
+    """The gateway itself, over HTTPS; asked by any thread.
+
+    Args:
+        address: host:port.
+        timeout_s: Silence on a connection.
+        proxy: http://host:port, or "".
+    """
+
+    def __init__(self, address: str, *, timeout_s: float, proxy: str = "") -> None:
+        self._url = f"https://{address}{_BASE}"
+        self._timeout = urllib3.Timeout(connect=min(timeout_s, 10), read=timeout_s)
+        self._proxy = proxy
+        self._public = self._pool(unverified_client_context())
+        self._pinned: urllib3.PoolManager | None = None
+
+    def pin(self, pins: Sequence[str]) -> None:
+        """From now on capabilities are shown to these keys only (SPKI digests)."""
+        self._pinned = self._pool(client_context(pins)) if pins else None
+
+    def believe(self, document: TrustDocument) -> None:
+        self.pin(document.pins("gateway"))
+
     def _pool(self, context: object) -> urllib3.PoolManager:
         options: dict[str, Any] = {
             "ssl_context": context,
@@ -119,11 +158,6 @@ class Gateway:
             "maxsize": 4,
         }
         return urllib3.ProxyManager(self._proxy, **options) if self._proxy else urllib3.PoolManager(**options)
-
-    def _get(self, path: str, *, most: int, capability: str = "") -> bytes:
-        with self._answer("GET", path, capability=capability) as answer:
-            _must_be_ok(answer)
-            return _body(answer, most)
 
     @contextmanager
     def _answer(
@@ -134,7 +168,7 @@ class Gateway:
         body: bytes | Iterable[bytes] | None = None,
         capability: str = "",
         pinned: bool = False,
-    ) -> "Iterator[urllib3.BaseHTTPResponse]":
+    ) -> Iterator[GatewayAnswer]:
         headers = {"Manyarm-Capability": capability} if capability else {}
         pool = self._pinned if capability or pinned else self._public
         if pool is None:
@@ -154,14 +188,14 @@ class Gateway:
 class _Stream:
     """An answer's body as a file; a connection that breaks reads as an end, which the stream's own end mark exposes."""
 
-    def __init__(self, answer: urllib3.BaseHTTPResponse) -> None:
+    def __init__(self, answer: GatewayAnswer) -> None:
         self._answer = answer
 
     def read(self, size: int = -1) -> bytes:
         return self._answer.read(size if size >= 0 else None)
 
 
-def _must_be_ok(answer: urllib3.BaseHTTPResponse) -> None:
+def _must_be_ok(answer: GatewayAnswer) -> None:
     if answer.status in {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT}:
         return
     try:
@@ -176,7 +210,7 @@ def _must_be_ok(answer: urllib3.BaseHTTPResponse) -> None:
     raise GatewayUnreachable(f"the gateway answered with status {answer.status}; look into its log")
 
 
-def _json(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+def _json(answer: GatewayAnswer) -> dict[str, Any]:
     try:
         found = json.loads(_body(answer, _SMALL))
     except (ValueError, RecursionError) as error:
@@ -184,7 +218,7 @@ def _json(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _body(answer: urllib3.BaseHTTPResponse, most: int) -> bytes:
+def _body(answer: GatewayAnswer, most: int) -> bytes:
     content = answer.read(most + 1)
     if len(content) > most:
         raise Refused(Code.BLOB_SIZE, f"an answer of more than {most} bytes")

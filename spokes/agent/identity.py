@@ -1,6 +1,7 @@
 """Who this spoke is: its keys and what the hub answered to its enrolment, readable by nobody else."""
 
 import json
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from wire.keys import BoxKey, SigningKey, parse_thumbprint, thumbprint, thumbpri
 from wire.messages import BrokerAccess, Enrolled
 from wire.secret import Secret
 
-_SIGN, _BOX, _SPOKE, _ROOT = "sign.key", "box.key", "spoke.json", "root"
+_SIGN, _BOX, _TLS, _SPOKE, _ROOT = "sign.key", "box.key", "tls.key", "spoke.json", "root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,10 @@ class Enrolment:
     broker_vhost: str = "manyarm"
     broker_spki: str = ""
     kind: str = "polling"
+    listen: str = ""
 
     @classmethod
-    def of(cls, answer: Enrolled, *, name: str, root: bytes, kind: str) -> "Enrolment":
+    def of(cls, answer: Enrolled, *, name: str, root: bytes, kind: str, listen: str = "") -> "Enrolment":
         broker = answer.broker
         return cls(
             spoke_id=answer.spoke_id,
@@ -62,6 +64,7 @@ class Enrolment:
             broker_vhost=broker.vhost,
             broker_spki=broker.spki,
             kind=kind,
+            listen=listen,
         )
 
 
@@ -87,6 +90,28 @@ class IdentityStore:
         write_private(self._folder / _SIGN, keys.signing.seed)
         write_private(self._folder / _BOX, keys.box.secret)
 
+    def signing_key(self) -> SigningKey:
+        """For one that has no box key any more, as a relay; raises as `keys`."""
+        try:
+            seed = read_private(self._folder / _SIGN)
+        except FileNotFoundError as error:
+            raise NotEnrolled(f"{self._folder} has no key yet; enrol this spoke first") from error
+        if len(seed) != 32:
+            raise HomeUnsafe(f"a key file in {self._folder} is damaged; restore it, or enrol anew in an empty home")
+        return SigningKey.from_seed(seed)
+
+    def tls_seed(self) -> bytes:
+        """Of the TLS key, which is made when it is first asked for; HomeUnsafe where others could have read it."""
+        path = self._folder / _TLS
+        try:
+            seed = read_private(path)
+        except FileNotFoundError:
+            seed = secrets.token_bytes(32)
+            write_private(path, seed)
+        if len(seed) != 32:
+            raise HomeUnsafe(f"{path} is damaged; restore it, or enrol anew in an empty home")
+        return seed
+
     def enrolment(self) -> Enrolment:
         """Raises NotEnrolled."""
         path = self._folder / _SPOKE
@@ -105,6 +130,7 @@ class IdentityStore:
                 broker_vhost=broker.vhost,
                 broker_spki=broker.spki,
                 kind=found["kind"],
+                listen=found["listen"],
             )
         except FileNotFoundError as error:
             raise NotEnrolled("this spoke is not enrolled; run: manyarm-spoke enrol JOIN-CODE --name NAME") from error
@@ -119,6 +145,7 @@ class IdentityStore:
             "root": enrolment.root.hex(),
             "gateway": enrolment.gateway,
             "kind": enrolment.kind,
+            "listen": enrolment.listen,
             "broker": {
                 "url": enrolment.broker_url,
                 "user": enrolment.broker_user,
@@ -159,6 +186,10 @@ class IdentityStore:
     def forget_keys(self) -> None:
         for name in (_SIGN, _BOX):
             (self._folder / name).unlink(missing_ok=True)
+
+    def forget_box_key(self) -> None:
+        """What is sealed to this spoke is of no use to it any more."""
+        (self._folder / _BOX).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from config.settings import SpokeSettings
 from spokes.agent.artifacts import ArtifactCourier
-from spokes.agent.gateway import Gateway
+from spokes.agent.gateway import GatewayDoor
 from spokes.agent.home import SpokeHome
 from spokes.agent.package_cache import PackageCache
 from spokes.agent.runners import Runners
@@ -26,7 +26,7 @@ class Ground:
 
     home: SpokeHome
     settings: SpokeSettings
-    gateway: Gateway
+    gateway: GatewayDoor
     hub_box: Callable[[], BoxPublicKey]
 
 

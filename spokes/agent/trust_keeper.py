@@ -2,14 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Sequence
 from typing import Protocol
 
 from spokes.agent.errors import SpokeError
 from spokes.agent.trust_store import TrustStore, open_box
 from spokes.agent.uplink import Uplink
 from wire.errors import Code, Refused
-from wire.trust import TrustChain
+from wire.trust import TrustChain, TrustDocument
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ class Hub(TrustSource, Protocol):
 
     def box(self) -> bytes: ...
 
-    def pin(self, pins: Sequence[str]) -> None: ...
+    def believe(self, document: TrustDocument) -> None: ...
 
 
 def caught_up(chain: TrustChain, source: TrustSource) -> TrustChain:
@@ -92,7 +91,7 @@ class TrustKeeper:
             # Stored first: what is believed now is believed after a restart.
             self._store.save(chain)
             uplink.believe(chain)
-            self._source.pin(chain.document.pins("gateway"))
+            self._source.believe(chain.document)
             logger.info("trust updated", extra={"version": chain.version})
         if uplink.trust_behind:
             raise Refused(Code.TRUST_GAP, f"the hub names a newer document than {chain.version}, and nobody gives it")
