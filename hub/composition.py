@@ -42,6 +42,7 @@ from hub.operations.hub_address import HubAddress
 from hub.orchestrator.engine import Engine
 from hub.orchestrator.parts import EngineLimits, EngineParts, Loop, TrustState
 from hub.orchestrator.planner import PlanLimits
+from hub.orchestrator.recent import Recent
 from hub.packages import garbage
 from hub.packages.chunk_store import ChunkStore
 from hub.packages.ingest import Ingestion
@@ -51,11 +52,13 @@ from hub.states import SpokeState
 from hub.storage.database import connection, open_database, write_tx
 from hub.storage.files import FileStore
 from hub.storage.hub_keys import TLS_GATEWAY, box_document, box_keys, signing_key
-from hub.storage.hub_trust import installation, load_seals, trust_chain
+from hub.storage.hub_trust import installation, joining_root, load_seals, trust_chain
 from hub.storage.models import DataKey, Spoke, now_ms
 from hub.storage.seals import RowSeals
 from hub.storage.self_test import prove_sealing
 from hub.storage.vault import Kek, Vault
+from hub.trust.command_keys import former_command
+from hub.trust.upkeep import Upkeep, UpkeepParts
 from runner.build import build
 from wire.amqp import AmqpConnection
 from wire.keys import SigningKey
@@ -228,6 +231,7 @@ class _EngineRooms:
             _sweeping("artifacts", _SWEEP_S, self._intake().sweep),
             _sweeping("rollout", _SWEEP_S, self._rollout(made).sweep),
             *([_sweeping("house spokes", _SLOW_SWEEP_S, self._house_spokes().sweep)] if house else []),
+            _sweeping("keys", _SLOW_SWEEP_S, self._upkeep().sweep),
             _sweeping("checkpoints", _SLOW_SWEEP_S, self._checkpoint),
             _sweeping("housekeeping", _HOUR_S, self._housekeeping),
         ]
@@ -246,6 +250,7 @@ class _EngineRooms:
                 step_kinds=StepKinds(self._store, self._vault),
                 joining=lambda: _connected(self._joining),
                 wake=made.wake,
+                allow_inner_targets=self._settings.allow_inner_targets,
                 keep_ms=self._settings.limits.answer_keep_s * 1000,
             )
         )
@@ -263,7 +268,7 @@ class _EngineRooms:
             HouseParts(
                 homes=house_homes(self._settings, self._hub_id),
                 itself=lambda name: _Itself(now_ms(), self._vault, self._seals, name),
-                root_thumbprint=lambda: bytes.fromhex(installation().root_thumbprint),
+                root_thumbprint=joining_root,
                 gateway=self._settings.gateway_here,
             )
         )
@@ -287,10 +292,20 @@ class _EngineRooms:
 
     def _trust(self) -> TrustState:
         chain = trust_chain()
-        return TrustState(self._hub_id, chain.document.epoch, chain.version, newest_checkpoint(), box_document().hex())
+        key = signing_key(self._vault, Role.HUB_COMMAND)
+        return TrustState(
+            self._hub_id,
+            chain.document.epoch,
+            chain.version,
+            newest_checkpoint(),
+            box_document().hex(),
+            key=key,
+            former=former_command(self._vault, chain, key.kid, now_ms() // 1000),
+            floor=chain.revoked_since(),
+        )
 
     def _joining(self) -> Joining:
-        return Joining(bytes.fromhex(installation().root_thumbprint), self._settings.gateway_public, self._install_line)
+        return Joining(joining_root(), self._settings.gateway_public, self._install_line)
 
     def _install_line(self) -> str:
         wheel = wheel_on_offer(wheels(self._settings))
@@ -307,14 +322,18 @@ class _EngineRooms:
             gateway=self._settings.gateway_public,
         )
 
+    def _upkeep(self) -> Upkeep:
+        def recertify() -> bool:
+            return renew_if_due(self._seals, self._command_key(), self._hub_id, now_ms() // 1000)
+
+        return Upkeep(UpkeepParts(lambda: _Itself(now_ms(), self._vault, self._seals), recertify))
+
     def _checkpoint(self) -> None:
         with connection():
             signer = signing_key(self._vault, Role.HUB_AUDIT)
             checkpoint_if_due(self._hub_id, trust_chain().document.epoch, signer, now_ms())
 
     def _housekeeping(self) -> None:
-        with connection():
-            renew_if_due(self._seals, self._command_key(), self._hub_id, now_ms() // 1000)
         with write_tx():
             rate_limits.remove_forgotten(now_ms())
             sessions.remove_ended(now_ms())
@@ -348,13 +367,17 @@ def api_parts(settings: HubSettings, kek: Kek) -> ApiParts:
     vault = open_vault(settings, kek)
     with connection():
         seals = load_seals(vault)
-        signer = signing_key(vault, Role.HUB_PORTAL)
         tls = endpoint.tls_context(settings, trust_chain())
     broker = AmqpConnection(endpoint.portal_url(settings, vault), name="portal", tls=tls, publish_timeout_s=5.0)
     store = chunk_store(settings)
     limits = settings.limits
     return ApiParts(
-        asking=Asking(connection=broker, signer=signer, hub=HubAddress(), vault=vault),
+        asking=Asking(
+            connection=broker,
+            signer=Recent(lambda: _connected(lambda: signing_key(vault, Role.HUB_PORTAL))),
+            hub=HubAddress(),
+            vault=vault,
+        ),
         vault=vault,
         seals=seals,
         chunks=store,

@@ -194,6 +194,21 @@ class TrustChain:
             since = document.version
         return since
 
+    def revoked_since(self) -> int:
+        """The version in which the newest revocation came; 0 where no key is revoked."""
+        revoked, since = set(self.document.revoked), 0
+        for signed in reversed(self._signed) if revoked else ():
+            document = _read_document(signed)
+            if set(document.revoked) != revoked:
+                break
+            since = document.version
+        return since
+
+    def ever(self, role: Role) -> tuple[VerifyKey, ...]:
+        """Every key that any version named for that role and none revoked: for what was signed long ago."""
+        named = (key for signed in self._signed for key in _read_document(signed).keys if key.role is role)
+        return tuple({key.pk: key.trusted.verify_key for key in named if key.kid not in self.document.revoked}.values())
+
     def _followed_by(self, signed: SignedDocument) -> Self:
         if signed.json == self._signed[-1].json:
             return self

@@ -66,13 +66,13 @@ def answer_context(intent: str) -> tuple[str, ...]:
 
 
 class Asking:
-    """Used by any number of threads."""
+    """Used by any number of threads. `signer`: the portal's key of the moment; keys are rotated."""
 
     def __init__(
         self,
         *,
         connection: Connection,
-        signer: SigningKey,
+        signer: Callable[[], SigningKey],
         hub: Callable[[], Hub],
         vault: Vault,
         clock_s: Callable[[], float] = time.time,
@@ -148,7 +148,7 @@ class Asking:
         try:
             return seal_intent(
                 intent,
-                signer=self._signer,
+                signer=self._signer(),
                 hub_box=hub.box,
                 hub_id=hub.hub_id,
                 epoch=hub.epoch,
@@ -161,7 +161,7 @@ class Asking:
 
     def _digest(self, request: JsonObject) -> str:
         # Signed before it is hashed: a plain hash in the database would let a reader try out short secrets.
-        return hashlib.sha256(self._signer.sign(b"manyarm/v1/request\0" + encode(request))).hexdigest()
+        return hashlib.sha256(self._signer().sign(b"manyarm/v1/request\0" + encode(request))).hexdigest()
 
     def _keep(self, row: IntentRow) -> IntentRow | None:
         """Insert the row; the earlier one where the key was used before, unless that one never came to anything."""

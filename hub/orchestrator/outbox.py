@@ -24,7 +24,7 @@ from hub.orchestrator.secret_values import Unsendable
 from hub.orchestrator.steering import Steering
 from hub.states import JobState, OutboxKind, OutboxState
 from hub.storage.database import connection, is_postgres, write_tx
-from hub.storage.models import IssuedFrame, Job, Outbox, SpokeSession
+from hub.storage.models import IssuedFrame, Job, Outbox, Spoke, SpokeSession
 from wire.connection import Outgoing
 from wire.errors import Refused, Unroutable
 from wire.exchange import Sealed
@@ -173,7 +173,7 @@ class Publisher:
             .tuples()
         )
         return [
-            _Due(row, OutboxKind.WELCOME, "", "", "", 0, session_row, Session(spoke, nonce, hub_nonce, _box(body)), 0)
+            _Due(row, OutboxKind.WELCOME, "", "", "", 0, session_row, Session(spoke, nonce, hub_nonce, *_said(body)), 0)
             for row, spoke, body, session_row, nonce, hub_nonce in rows
         ]
 
@@ -205,6 +205,10 @@ class Publisher:
             .order_by(Outbox.kind, Outbox.id)
             .limit(limit)
         )
+        floor = self._parts.trust().floor
+        if floor:
+            # Who does not know that a key was revoked is told first.
+            query = query.where(Outbox.spoke.in_(Spoke.select(Spoke.id).where(Spoke.trust_version >= floor)))
         held = [row for row, (not_before_ms, _) in self._not_before.items() if not_before_ms > now_ms]
         if held:
             query = query.where(Outbox.id.not_in(held[:_PUT_BACK_MAX]))
@@ -332,9 +336,12 @@ def settle_cancels(cid: str) -> None:
     ).execute()
 
 
-def _box(body: bytes) -> str:
-    """To whom a welcome is sealed: the key that its hello brought, which counts only when the session is live."""
-    return str(json.loads(bytes(body))["box_pk"])
+def _said(body: bytes) -> tuple[str, int]:
+    """What the hello brought, which counts only when the session is live: to which key its welcome is sealed, and
+    which trust document decides by whose key it is signed.
+    """
+    said = json.loads(bytes(body))
+    return str(said["box_pk"]), int(said["trust_version"])
 
 
 def _issued(item: _Made, now_ms: int) -> dict[str, object]:

@@ -14,14 +14,35 @@ from wire.roles import KeyDirectory
 
 
 @dataclass(frozen=True, slots=True)
+class FormerCommand:
+    """The command key before the present one, for spokes whose trust document is older than version `until`.
+
+    `box` is the hex of the box key's certificate by this key.
+    """
+
+    key: SigningKey
+    until: int
+    box: str
+
+
+@dataclass(frozen=True, slots=True)
 class TrustState:
-    """What the hub tells spokes of itself: `box` is the hex of the MAD1 document of its current box key."""
+    """What the hub tells spokes of itself: `box` is the hex of the MAD1 document of its current box key.
+
+    Attributes:
+        key: The command key; None: `EngineParts.command_key` says it.
+        former: While a rotated command key is in its overlap.
+        floor: A spoke that knows an older version than this gets no command: a key was revoked since.
+    """
 
     hub_id: str
     epoch: int
     version: int
     checkpoint: str
     box: str
+    key: SigningKey | None = None
+    former: FormerCommand | None = None
+    floor: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ Secrets are opened here and live as long as the frame is made.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hub.orchestrator.parts import EngineParts, TrustState
+from hub.orchestrator.parts import EngineParts, FormerCommand, TrustState
 from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep, told_names
 from hub.orchestrator.secret_values import Secrets, Unsendable
 from hub.orchestrator.task_store import Kept, TaskStore
@@ -25,12 +25,13 @@ _WELCOME_TTL_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A spoke's session, as far as sealing needs it; `box_pk` is what its hello brought, for the welcome alone."""
+    """A spoke's session, as far as sealing needs it; the last two are what its hello brought, for the welcome alone."""
 
     spoke: str
     nonce: str
     hub_nonce: str = ""
     box_pk: str = ""
+    trust_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,16 @@ class Sealer:
         self._secrets = Secrets(parts.vault, parts.seals)
         self._checked: Kept[str, tuple[str, BoxPublicKey]] = Kept(_SPOKES_KEPT)
         self._boxes: dict[str, BoxPublicKey] = {}
+        self._versions: dict[str, int] = {}
         self._self: _Self | None = None
 
     def begin(self, spokes: Iterable[str]) -> None:
         """Look up, at once, our keys of this moment and to whom the next frames go: trusted spokes whose rows hold."""
         parts = self._parts
-        self._self = _Self(parts.trust(), parts.command_key(), parts.boxes()[0].public.kid.hex())
+        trust = parts.trust()
+        self._self = _Self(trust, trust.key or parts.command_key(), parts.boxes()[0].public.kid.hex())
         rows = Spoke.select().where(Spoke.id.in_(list(set(spokes))), Spoke.state == SpokeState.TRUSTED)
+        self._versions = {row.id: row.trust_version for row in rows}
         boxes = {row.id: self._checked_box(row) for row in rows}
         self._boxes = {spoke: box for spoke, box in boxes.items() if box is not None}
 
@@ -84,6 +88,7 @@ class Sealer:
 
     def welcome(self, session: Session) -> Sealed:
         trust = self._ourselves().trust
+        former = self._former_for(session)
         body = Welcome(
             nonce=session.nonce,
             hub_nonce=session.hub_nonce,
@@ -92,16 +97,17 @@ class Sealer:
             epoch=trust.epoch,
             checkpoint=trust.checkpoint,
             heartbeat_s=self._parts.limits.heartbeat_s,
-            box=trust.box,
+            box=former.box if former is not None else trust.box,
         )
         return self._seal(MessageType.WELCOME, body, session, 0, "", _WELCOME_TTL_S)
 
     def _seal(self, kind: MessageType, body: Body, session: Session, seq: int, cid: str, ttl_s: int) -> Sealed:
         ours = self._ourselves()
+        former = self._former_for(session)
         return seal_to_spoke(
             kind,
             body,
-            signer=ours.signer,
+            signer=former.key if former is not None else ours.signer,
             spoke_box=self._box_of(session),
             hub_id=ours.trust.hub_id,
             spoke_id=session.spoke,
@@ -112,6 +118,14 @@ class Sealer:
             ttl_s=ttl_s,
             cid=cid,
         )
+
+    def _former_for(self, session: Session) -> FormerCommand | None:
+        """The former command key, for a spoke that does not know the present one yet."""
+        former = self._ourselves().trust.former
+        if former is None:
+            return None
+        known = session.trust_version if session.trust_version is not None else self._versions.get(session.spoke, 0)
+        return former if known < former.until else None
 
     def _body(self, plan: DeploymentPlan, planned: PlannedJob, cid: str, now_s: int) -> Command:
         step = plan.step_of(planned)

@@ -1,11 +1,13 @@
 """The trust chain as stored, verified from the root that this hub was installed with; row seals follow from it."""
 
+import hashlib
 from functools import lru_cache
 
 from hub.errors import KeyringDamaged, NotFound, SealBroken
+from hub.storage.database import connection
 from hub.storage.hub_keys import signing_key
 from hub.storage.models.keyring import Installation, TrustFrame
-from hub.storage.seals import RowSeals
+from hub.storage.seals import Keys, RowSeals
 from hub.storage.vault import Purpose, Vault
 from wire.errors import Refused
 from wire.keys import SigningKey, VerifyKey
@@ -59,8 +61,24 @@ def load_seals(vault: Vault) -> RowSeals:
         and vault.open_block(Purpose.SESSION, _ROOT, row.root_sealed).hex() != row.root_thumbprint
     ):
         raise SealBroken("the installation names another root key than it was installed with")
-    trusted = [key.verify_key for key in trust_chain().document.trusted(Role.HUB_ROWS)]
-    return RowSeals(*trusted, signing=_row_signer(vault, trusted))
+    trusted, signing = _row_keys(vault)
+    return RowSeals(*trusted, signing=signing, look_up=lambda: _row_keys(vault))
+
+
+def audit_keys() -> list[VerifyKey]:
+    """Whose checkpoints count: every audit key that was ever named, for old checkpoints keep their signatures."""
+    return list(trust_chain().ever(Role.HUB_AUDIT))
+
+
+def joining_root() -> bytes:
+    """SHA-256 of the root key that new join codes name: the present one, whatever this hub was installed with."""
+    return hashlib.sha256(trust_chain().document.roots[0].pk).digest()
+
+
+def _row_keys(vault: Vault) -> Keys:
+    with connection():
+        trusted = [key.verify_key for key in trust_chain().document.trusted(Role.HUB_ROWS)]
+        return trusted, _row_signer(vault, trusted)
 
 
 def _row_signer(vault: Vault, trusted: list[VerifyKey]) -> SigningKey | None:

@@ -7,6 +7,8 @@ public key alone. That a row was put back whole, with its old seal, shows in `au
 import base64
 import binascii
 import hashlib
+import time
+from collections.abc import Callable, Sequence
 
 from hub.errors import SealBroken
 from hub.events.record import SealedRow, note_sealed
@@ -16,16 +18,38 @@ from wire.errors import Refused
 from wire.keys import SigningKey, VerifyKey
 
 _PROVED_MAX = 50_000
+_LOOK_AGAIN_S = 1.0
+
+Keys = tuple[Sequence[VerifyKey], SigningKey | None]
+"""Whom row seals are believed from, and with what this process makes them."""
 
 
 class RowSeals:
     """Seals rows where the signing key is held (the engine), checks them anywhere."""
 
-    def __init__(self, *verify_keys: VerifyKey, signing: SigningKey | None = None) -> None:
-        self._signing = signing
-        known = (*verify_keys, signing.verify_key) if signing is not None else verify_keys
-        self._known = {key.kid.hex(): key for key in known}
+    def __init__(
+        self,
+        *verify_keys: VerifyKey,
+        signing: SigningKey | None = None,
+        look_up: Callable[[], Keys] | None = None,
+    ) -> None:
+        """`look_up` says whom to believe now: keys are rotated while processes run."""
+        self._look_up = look_up
+        self._looked_s = 0.0
         self._proved: set[bytes] = set()
+        self._known: dict[str, VerifyKey] = {}
+        self._believe(verify_keys, signing)
+
+    @property
+    def signer_kid(self) -> str:
+        """The key under which this process seals; "" where it only checks."""
+        return self._signing.kid.hex() if self._signing is not None else ""
+
+    def refresh(self) -> None:
+        """Believe the keys of this moment."""
+        if self._look_up is not None:
+            self._looked_s = time.monotonic()
+            self._believe(*self._look_up())
 
     def seal(self, row: SealedTable) -> None:
         """Set `row.seal`; the caller saves the row in this same `write_tx`.
@@ -50,7 +74,7 @@ class RowSeals:
         if proof in self._proved:
             return
         kid, _, text = seal.partition(":")
-        key = self._known.get(kid)
+        key = self._known.get(kid) or self._found_again(kid)
         try:
             if key is None:
                 raise SealBroken(f"{_name(row)}: it carries no seal of this hub")
@@ -60,6 +84,21 @@ class RowSeals:
         if len(self._proved) >= _PROVED_MAX:
             self._proved.clear()
         self._proved.add(proof)
+
+    def _found_again(self, kid: str) -> VerifyKey | None:
+        """A key that nobody knew a moment ago may have been made since."""
+        if self._look_up is None or not kid or time.monotonic() - self._looked_s < _LOOK_AGAIN_S:
+            return None
+        self.refresh()
+        return self._known.get(kid)
+
+    def _believe(self, verify_keys: Sequence[VerifyKey], signing: SigningKey | None) -> None:
+        every = (*verify_keys, signing.verify_key) if signing is not None else verify_keys
+        known = {key.kid.hex(): key for key in every}
+        if known != self._known:
+            # What a former key proved is proved no longer.
+            self._proved.clear()
+        self._known, self._signing = known, signing
 
     def holds(self, row: SealedTable) -> bool:
         """`check` as a question."""

@@ -23,7 +23,7 @@ from wire.documents import DocumentKind, countersigned, sign_document
 from wire.errors import Code, Refused
 from wire.keys import SigningKey
 from wire.roles import Role
-from wire.trust import VALID_MAX_S, TlsPin, TrustChain, TrustDocument, check_document, read_trust
+from wire.trust import VALID_MAX_S, DocumentKey, TlsPin, TrustChain, TrustDocument, check_document, read_trust
 
 Change = Callable[[TrustDocument], TrustDocument]
 
@@ -47,7 +47,7 @@ class Published:
         return not self.sentence
 
 
-def publish_trust(context: Acting, change: Change, *, reason: str) -> Published:
+def publish_trust(context: Acting, change: Change, *, reason: str, anew: bool = False) -> Published:
     """Put the document that `change` makes of the newest one in force, or in line for the offline root.
 
     Inside the caller's `write_tx`; its event row comes with it. A change that changes nothing publishes nothing.
@@ -56,6 +56,7 @@ def publish_trust(context: Acting, change: Change, *, reason: str) -> Published:
         context: Who acts, and when.
         change: Gets the newest document, or the one that waits; version, dates and the link are set here.
         reason: For the event row, as people say it: "relay west-1 approved".
+        anew: Also where nothing changes but the dates.
 
     Raises:
         Conflict: no receiver would take the document.
@@ -63,7 +64,7 @@ def publish_trust(context: Acting, change: Change, *, reason: str) -> Published:
     chain, request = trust_chain(), waiting_request(context)
     base = read_trust(bytes(request.frame)) if request is not None else chain.document
     changed = change(base)
-    if changed == base:
+    if changed == base and not anew:
         return Published(base.version, SIGN_TRUST.format(version=base.version) if request is not None else "")
     reasons = [*(request.reasons if request is not None else ()), reason]
     document = _following(changed, chain, context.now_ms // 1000)
@@ -124,12 +125,19 @@ def _following(changed: TrustDocument, chain: TrustChain, now_s: int) -> TrustDo
     issued = max(now_s, chain.document.issued)
     return replace(
         changed,
+        keys=_still_needed(changed, issued),
         hub=chain.document.hub,
         version=chain.version + 1,
         prev_sha256=chain.sha256,
         issued=issued,
         expires=issued + VALID_MAX_S,
     )
+
+
+def _still_needed(document: TrustDocument, now_s: int) -> tuple[DocumentKey, ...]:
+    """Without keys that have had their time and that others have replaced."""
+    lasting = {key.role for key in document.keys if key.naf > now_s}
+    return tuple(key for key in document.keys if key.naf > now_s or key.role not in lasting)
 
 
 def _held_roots(context: Acting, chain: TrustChain, document: TrustDocument) -> list[SigningKey]:

@@ -186,7 +186,10 @@ def running_api(
 def _api_parts(hub: InstalledHub, connection_: MemoryConnection, limits: ApiLimits, rate_limit: RateLimit) -> ApiParts:
     store = ChunkStore(hub.home / "chunks")
     asking = Asking(
-        connection=connection_, signer=signing_key(hub.portal, Role.HUB_PORTAL), hub=HubAddress(), vault=hub.portal
+        connection=connection_,
+        signer=lambda: signing_key(hub.portal, Role.HUB_PORTAL),
+        hub=HubAddress(),
+        vault=hub.portal,
     )
     return ApiParts(
         asking=asking,

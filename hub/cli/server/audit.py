@@ -58,10 +58,9 @@ def verified(settings: HubSettings) -> VerifyResult:
 
 
 def _audit_keys() -> list[VerifyKey]:
-    from hub.storage.hub_trust import trust_chain
-    from wire.roles import Role
+    from hub.storage.hub_trust import audit_keys
 
-    return [key.verify_key for key in trust_chain().document.trusted(Role.HUB_AUDIT)]
+    return audit_keys()
 
 
 def _tell(result: VerifyResult) -> None:

@@ -45,7 +45,7 @@ def frame_of(api: ApiHub, intent: Intent, *, signer: SigningKey | None = None, n
     hub = asking._hub()
     return seal_intent(
         intent,
-        signer=signer or asking._signer,
+        signer=signer or asking._signer(),
         hub_box=hub.box,
         hub_id=hub.hub_id,
         epoch=hub.epoch,
