@@ -91,6 +91,10 @@ class Whole:
         state = json.loads((self.home / "run" / "state.json").read_text())
         return int(state["parts"][name]["pid"])
 
+    def up_pid(self) -> int:
+        assert self._up is not None
+        return self._up.pid
+
     def broker_pid(self) -> int:
         return int(json.loads((self.home / "broker" / "node.json").read_text())["mark"]["pid"])
 
