@@ -106,6 +106,16 @@ class Arrival:
     at: int
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a job ended: its row's state, its result's JSON and the digest of that."""
+
+    cid: str
+    state: State
+    result: str
+    result_sha256: str
+
+
 class Verdict(StrEnum):
     NEW = "new"
     KNOWN = "known"
@@ -144,18 +154,19 @@ class Journal:
         return self._write(
             lambda database: (
                 database.execute(
-                    "UPDATE command SET state = 'starting' WHERE cid = ? AND state = 'accepted'", (cid,)
+                    f"UPDATE command SET state = 'starting', frame = {self._frame_after_start}"  # noqa: S608  One of two words.
+                    " WHERE cid = ? AND state = 'accepted'",
+                    (cid,),
                 ).rowcount
                 == 1
             )
         )
 
     def mark_running(self, cid: str) -> None:
-        self._write(
+        """With the next commit, whoever's it is: a row that stays at `starting` is taken up all the same."""
+        self._write_later(
             lambda database: database.execute(
-                f"UPDATE command SET state = 'running', frame = {self._frame_after_start}"  # noqa: S608  One of two words.
-                " WHERE cid = ? AND state = 'starting'",
-                (cid,),
+                "UPDATE command SET state = 'running' WHERE cid = ? AND state = 'starting'", (cid,)
             )
         )
 
@@ -163,21 +174,30 @@ class Journal:
         """Store how it ended, once; the first end wins. Returns the row after it."""
 
         def change(database: sqlite3.Connection) -> Entry:
-            database.execute(
-                f"UPDATE command SET state = ?, result = ?, result_sha256 = ?, frame = {self._frame_after_start}"  # noqa: S608  As above.
-                " WHERE cid = ? AND result = '' AND (state IN ('accepted', 'starting', 'running') OR state = ?)",
-                (state, result, result_sha256, cid, state),
-            )
+            self._end(database, End(cid, state, result, result_sha256))
             return _known(database, cid)
 
         return self._write(change)
 
-    def mark_reported(self, cid: str, at: int) -> None:
-        self._write(
-            lambda database: database.execute(
-                "UPDATE command SET reported_at = ?, capability = '', frame = NULL WHERE cid = ?", (at, cid)
+    def settle(self, ends: Sequence[End], reported: Sequence[str], at: int) -> None:
+        """In one commit: how jobs ended, as `end`, and which ends the hub has."""
+
+        def change(database: sqlite3.Connection) -> None:
+            for end in ends:
+                self._end(database, end)
+            database.executemany(
+                "UPDATE command SET reported_at = ?, capability = '', frame = NULL WHERE cid = ?",
+                [(at, cid) for cid in reported],
             )
-        )
+
+        self._write(change)
+
+    def write_what_waits(self) -> None:
+        """For what has waited long enough for a commit of somebody else's."""
+        with self._waiting_lock:
+            waits = bool(self._waiting)
+        if waits:
+            self._write(lambda _: None)
 
     def entry(self, cid: str) -> Entry | None:
         return self._read(lambda database: _entry(database, cid))
@@ -227,6 +247,17 @@ class Journal:
                 return look(self._connection)
         except sqlite3.Error as error:
             raise JournalFailed(f"the journal cannot be read: {error}") from error
+
+    def _end(self, database: sqlite3.Connection, end: End) -> None:
+        database.execute(
+            f"UPDATE command SET state = ?, result = ?, result_sha256 = ?, frame = {self._frame_after_start}"  # noqa: S608  As above.
+            " WHERE cid = ? AND result = '' AND (state IN ('accepted', 'starting', 'running') OR state = ?)",
+            (end.state, end.result, end.result_sha256, end.cid, end.state),
+        )
+
+    def _write_later(self, change: "Callable[[sqlite3.Connection], object]") -> None:
+        with self._waiting_lock:
+            self._waiting.append(_Write(change))
 
     def _write(self, change: "Callable[[sqlite3.Connection], Answer]") -> Answer:
         write = _Write(change)

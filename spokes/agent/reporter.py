@@ -1,5 +1,7 @@
 """Brings results to the hub until each is confirmed: at once when a run ends, again after every failure, and after each
 welcome whatever was left over.
+
+The journal hears of it a moment later, many jobs in one commit: until then a run's outcome file says how it ended.
 """
 
 import collections
@@ -11,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from spokes.agent.errors import JournalFailed
-from spokes.agent.journal import Entry, Journal
+from spokes.agent.journal import End, Entry, Journal
 from spokes.agent.results import for_journal, from_journal, without_outputs
 from spokes.agent.stopping import Stopping
 from spokes.agent.uplink import Uplink
@@ -21,6 +23,8 @@ from wire.messages import Result
 logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 10.0
+_SETTLE_AFTER_S = 0.05
+_SETTLE_AGAIN_S = 1.0
 
 
 class Reporter:
@@ -44,6 +48,10 @@ class Reporter:
         self._log_open: set[str] = set()
         self._confirmed: dict[str, Entry] = {}
         self._failures = 0
+        # What the next commit tells the journal: ends of runs, and ends that the hub has.
+        self._ends: list[End] = []
+        self._told: list[Entry] = []
+        self._settle_at: float | None = None
         # Whole results, secret values included, live in memory until the hub has them.
         self._results: dict[str, Result] = {}
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
@@ -57,8 +65,8 @@ class Reporter:
         if self._thread.is_alive():
             self._thread.join(timeout=2)
 
-    def ended(self, entry: Entry, result: Result) -> None:
-        """A run has ended: send that first, for somebody waits, then store it (the outcome file is safe already).
+    def ended(self, entry: Entry, result: Result, *, has_outcome: bool = False) -> None:
+        """A job has ended: send that first, for somebody waits, then store it; soon, if its outcome file is safe.
 
         It counts as reported when its log is at the hub too: say so with `log_done`.
         """
@@ -67,7 +75,10 @@ class Reporter:
             self._open.add(entry.cid)
             self._log_open.add(entry.cid)
         sent = self._publish(entry, result) if self._uplink.live else None
-        self._store(entry.cid, result)
+        if has_outcome:
+            self._store_soon(entry.cid, result)
+        else:
+            self._store(entry.cid, result)
         if sent is not None:
             sent.add_done_callback(lambda future: self._settled(entry, future))
             return
@@ -80,8 +91,8 @@ class Reporter:
             self._log_open.discard(cid)
             waiting = self._confirmed.pop(cid, None)
             if waiting is not None:
-                self._done.append(lambda: self._confirm(waiting))
-                self._changed.notify_all()
+                self._told.append(waiting)
+                self._settle_soon()
 
     def never_started(self, cid: str, result: Result) -> None:
         """It will not run; whoever said so first is right."""
@@ -96,17 +107,21 @@ class Reporter:
         while not self._stopping.is_set():
             with self._changed:
                 due = self._due()
-                if not due and not self._done:
+                settle = bool(due) or (self._settle_at is not None and self._settle_at <= time.monotonic())
+                if not settle and not self._done:
                     self._changed.wait(self._wait_s())
                     continue
                 done, self._done = self._done, collections.deque()
             for step in done:
                 self._safely(step)
+            if settle:
+                self._safely(self._settle)
             for cid in due:
                 if self._uplink.live:
                     self._report(cid)
                 else:
                     self._after(cid, 1.0)
+        self._safely(self._settle)
 
     def _safely(self, step: Callable[[], None]) -> None:
         try:
@@ -122,8 +137,9 @@ class Reporter:
         return due
 
     def _wait_s(self) -> float:
-        soonest = min(self._again_at.values(), default=time.monotonic() + 1.0)
-        return min(1.0, max(0.0, soonest - time.monotonic()))
+        now = time.monotonic()
+        soonest = min((*self._again_at.values(), self._settle_at or now + 1.0))
+        return min(1.0, max(0.0, soonest - now))
 
     def _report(self, cid: str) -> None:
         try:
@@ -172,32 +188,59 @@ class Reporter:
             else:
                 return
 
+    def _store_soon(self, cid: str, result: Result) -> None:
+        with self._changed:
+            self._ends.append(End(cid, *for_journal(result)))
+            self._settle_soon()
+
+    def _settle_soon(self) -> None:
+        """Held lock; wakes the thread for the first of many."""
+        if self._settle_at is None:
+            self._settle_at = time.monotonic() + _SETTLE_AFTER_S
+            self._changed.notify_all()
+
+    def _settle(self) -> None:
+        """Tell the journal what has gathered; a full disk is waited for."""
+        with self._changed:
+            ends, self._ends = self._ends, []
+            told, self._told = self._told, []
+            self._settle_at = None
+        if not ends and not told:
+            return
+        try:
+            self._journal.settle(ends, [entry.cid for entry in told], int(time.time()))
+        except JournalFailed as error:
+            logger.error("results not stored", extra={"jobs": len(ends), "why": str(error)})  # noqa: TRY400  No trace: it says all.
+            with self._changed:
+                self._ends, self._told = ends + self._ends, told + self._told
+                self._settle_at = time.monotonic() + _SETTLE_AGAIN_S
+            return
+        with self._changed:
+            for entry in told:
+                self._open.discard(entry.cid)
+                self._results.pop(entry.cid, None)
+            self._failures = 0 if told else self._failures
+        for entry in told:
+            self._clear(entry)
+
+    def _clear(self, entry: Entry) -> None:
+        try:
+            self._reported(entry)
+        except Exception:
+            logger.exception("job not cleared", extra={"job": entry.cid})
+
     def _settled(self, entry: Entry, future: "Future[None]") -> None:
         """Runs on the carrier's thread, so it only says what is to be done."""
         error = future.exception()
-        step: Callable[[], None] = (
-            (lambda: self._confirm(entry)) if error is None else (lambda: self._failed(entry.cid, str(error)))
-        )
         with self._changed:
-            self._done.append(step)
-            self._changed.notify_all()
-
-    def _confirm(self, entry: Entry) -> None:
-        with self._changed:
-            if entry.cid in self._log_open:
+            if error is not None:
+                self._done.append(lambda: self._failed(entry.cid, str(error)))
+                self._changed.notify_all()
+            elif entry.cid in self._log_open:
                 self._confirmed[entry.cid] = entry
-                return
-        try:
-            self._journal.mark_reported(entry.cid, int(time.time()))
-        except JournalFailed as error:
-            # Reported once more then: the same result twice is one.
-            self._failed(entry.cid, str(error))
-            return
-        with self._changed:
-            self._open.discard(entry.cid)
-            self._results.pop(entry.cid, None)
-            self._failures = 0
-        self._reported(entry)
+            else:
+                self._told.append(entry)
+                self._settle_soon()
 
     def _failed(self, cid: str, why: str) -> None:
         with self._changed:

@@ -1,6 +1,6 @@
 """The loop of a spoke: take what the mailbox brings, verify it, journal it, acknowledge it, hand it on.
 
-    command -> journal (fsync) -> ack to the hub, done to the broker -> executor
+    command -> journal (fsync) -> executor, done to the broker -> ack to the hub, unless log or result come first
     cancel  -> journal -> executor
     welcome -> the session is open; anything else -> a signed reject if it was authentic, else quarantine
 
@@ -82,17 +82,26 @@ class SpokeService:
         self._post.presence.start()
         looked_at = 0.0
         while not self._stopping.is_set():
-            deliveries = self._mailbox.take(_BATCH, _TAKE_WAIT_S)
+            deliveries = self._mailbox.take(_BATCH, self._uplink.acks.due_in_s(_TAKE_WAIT_S))
             if deliveries:
                 self._take_safely(deliveries)
+            self._acknowledge_due()
             if time.monotonic() - looked_at >= 1.0:
                 looked_at = time.monotonic()
+                self._write_what_waits()
                 self._post.each_second()
+        self._acknowledge_due(all_of_them=True)
         self._post.presence.stop()
         self._executor.stop()
 
     def stop(self) -> None:
         self._stopping.set()
+
+    def _write_what_waits(self) -> None:
+        try:
+            self._post.journal.write_what_waits()
+        except JournalFailed as error:
+            logger.warning("journal not written", extra={"why": str(error)})
 
     def _take_safely(self, deliveries: Sequence[Delivery]) -> None:
         try:
@@ -174,7 +183,7 @@ class SpokeService:
         return received
 
     def _accept(self, commands: list[tuple[Received, bytes]]) -> None:
-        """Journal, then acknowledge, then hand on; empties the list."""
+        """Journal, then hand on and owe an acknowledgement; empties the list."""
         if not commands:
             return
         taken, commands[:] = list(commands), []
@@ -182,7 +191,7 @@ class SpokeService:
         answers = self._post.journal.accept([_arrival(received, frame, now) for received, frame in taken])
         for (received, _), (verdict, entry) in zip(taken, answers, strict=True):
             if verdict is Verdict.NEW:
-                self._acknowledge(received, AckState.ACCEPTED)
+                self._uplink.acks.owe(entry.cid, re=received.header.mid, rh=received.frame_sha256)
                 self._carry_out(entry, received.body)
             elif verdict is Verdict.KNOWN:
                 self._answer(received, entry)
@@ -255,6 +264,10 @@ class SpokeService:
     def _acknowledge(self, received: Received, state: AckState) -> None:
         header = received.header
         self._say(Ack(state, ""), cid=header.cid, re=header.mid, rh=received.frame_sha256)
+
+    def _acknowledge_due(self, *, all_of_them: bool = False) -> None:
+        for owed in self._uplink.acks.due(all_of_them=all_of_them):
+            self._say(Ack(AckState.ACCEPTED, ""), cid=owed.cid, re=owed.re, rh=owed.rh)
 
     def _refuse(self, frame: bytes, refusal: Refused) -> None:
         """The unauthentic gets silence; who has a right to an answer gets a signed one."""

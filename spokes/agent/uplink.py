@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from spokes.agent.acks import Acks
 from spokes.agent.mailbox import Mailbox
 from spokes.agent.stopping import Stopping
 from wire.envelope import MessageType
@@ -14,6 +15,7 @@ from wire.session import Received, Sealed, SpokeFacts, SpokeSession
 from wire.trust import TrustChain
 
 _LOOK_EVERY_S = 0.5
+_SAYS_IT_RUNS = frozenset({MessageType.LOG, MessageType.RESULT})
 
 
 class Uplink:
@@ -38,6 +40,7 @@ class Uplink:
         self._wall = wall
         self._lock = threading.Lock()
         self._live = threading.Event()
+        self.acks = Acks(clock)
 
     def hello(self, facts: SpokeFacts) -> "Future[None]":
         with self._lock:
@@ -65,6 +68,8 @@ class Uplink:
         kind = kind_of(body)
         with self._lock:
             sealed = self._session.seal(kind, body, self._clock(), cid=cid, re=re, rh=rh, idx=idx, cnt=cnt, prev=prev)
+        if kind in _SAYS_IT_RUNS:
+            self.acks.said(cid)
         return self._mailbox.send(kind, sealed)
 
     def now(self) -> int:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from spokes.agent.errors import JournalFailed
-from spokes.agent.journal import Arrival, Journal, State, Verdict
+from spokes.agent.journal import Arrival, End, Journal, State, Verdict
 from wire.keys import new_id
 
 NOW = 1_800_000_000
@@ -92,13 +92,36 @@ def test_the_first_end_wins(journal):
     assert journal.end(one.cid, State.FINISHED, "second", "2" * 64).result == "first"
 
 
-def test_the_frame_with_its_secrets_goes_when_the_job_runs(journal, tmp_path):
+def test_the_frame_with_its_secrets_goes_before_the_job_runs(journal):
     one = arrival(frame=b"sealed canary frame")
     journal.accept([one])
     assert journal.frame(one.cid) == b"sealed canary frame"
     journal.mark_starting(one.cid)
-    journal.mark_running(one.cid)
     assert journal.frame(one.cid) is None
+
+
+def test_that_a_job_runs_is_written_with_the_next_commit_or_when_it_has_waited_long_enough(journal):
+    one, other = arrival(), arrival()
+    journal.accept([one])
+    journal.mark_starting(one.cid)
+    journal.mark_running(one.cid)
+    assert journal.entry(one.cid).state is State.STARTING
+    journal.accept([other])
+    assert journal.entry(one.cid).state is State.RUNNING
+    journal.mark_starting(other.cid)
+    journal.mark_running(other.cid)
+    journal.write_what_waits()
+    assert journal.entry(other.cid).state is State.RUNNING
+
+
+def test_many_ends_and_reports_are_one_commit_and_the_first_end_still_wins(journal):
+    one, other, third = arrival(), arrival(), arrival()
+    journal.accept([one, other, third])
+    journal.end(one.cid, State.EXPIRED, "first", "1" * 64)
+    ends = [End(cid, State.FINISHED, "second", "2" * 64) for cid in (one.cid, other.cid)]
+    journal.settle(ends, [one.cid], NOW)
+    assert [journal.entry(cid).result for cid in (one.cid, other.cid)] == ["first", "second"]
+    assert {entry.cid for entry in journal.unreported()} == {other.cid, third.cid}
 
 
 def test_a_journal_that_keeps_commands_lets_go_of_them_with_the_report(tmp_path):
@@ -109,7 +132,7 @@ def test_a_journal_that_keeps_commands_lets_go_of_them_with_the_report(tmp_path)
     journal.mark_running(one.cid)
     journal.end(one.cid, State.FINISHED, "{}", "1" * 64)
     assert (journal.frame(one.cid), len(journal.frames())) == (b"sealed canary frame", 2)
-    journal.mark_reported(one.cid, NOW)
+    journal.settle([], [one.cid], NOW)
     assert (journal.frame(one.cid), journal.frames()) == (None, [b"another frame"])
     journal.close()
 
@@ -119,7 +142,7 @@ def test_old_reported_rows_are_forgotten_and_others_kept(journal):
     journal.accept([old, young, open_])
     for one in (old, young):
         journal.end(one.cid, State.FINISHED, "{}", "0" * 64)
-        journal.mark_reported(one.cid, NOW)
+        journal.settle([], [one.cid], NOW)
     assert journal.prune(NOW + 31 * 86_400, 30 * 86_400) == 1
     assert journal.entry(old.cid) is None
     assert journal.entry(young.cid) is not None

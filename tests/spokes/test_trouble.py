@@ -91,15 +91,15 @@ def test_a_run_is_followed_though_the_journal_cannot_note_that_it_runs(world):
         world.end.wait(lambda: reported(daemon, sent), "the report to be noted", 20)
 
 
-def test_a_report_that_cannot_be_noted_is_made_again(world):
+def test_a_report_that_cannot_be_noted_is_noted_later(world):
     with world.serving() as daemon:
-        noted = daemon._journal.mark_reported
+        noted = daemon._journal.settle
 
-        def fails(cid, at):
-            daemon._journal.mark_reported = noted
+        def fails(ends, reported, at):
+            daemon._journal.settle = noted
             raise JournalFailed("the disk is full")
 
-        daemon._journal.mark_reported = fails
+        daemon._journal.settle = fails
         sent = world.run()
         world.end.wait(lambda: reported(daemon, sent), "the report to be noted", 20)
         assert len({result.chain for result in world.end.results[sent.cid]}) == 1
