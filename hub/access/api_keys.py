@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Collection
 
+from hub.access.caller import Caller, api_key_row, caller_of_key, user_row
 from hub.errors import Conflict, Invalid, NotSignedIn
 from hub.permissions import Permission
 from hub.states import UserState
@@ -71,22 +72,43 @@ def verify(text: str, seals: RowSeals, now_ms: int) -> ApiKey:
         NotSignedIn: one text for every reason.
         SealBroken: the row was changed outside the hub.
     """
+    row = _proved(text, seals, now_ms)
+    owner = user_row(row.user)
+    if owner is None or owner.state is not UserState.ACTIVE:
+        raise NotSignedIn(_REFUSAL)
+    _touch(row, now_ms)
+    return row
+
+
+def caller_by(text: str, seals: RowSeals, now_ms: int) -> Caller:
+    """Whoever brings that key, with the rights of this moment; it is now used. Raises as `verify`."""
+    row = _proved(text, seals, now_ms)
+    try:
+        caller = caller_of_key(row, seals)
+    except NotSignedIn as error:
+        raise NotSignedIn(_REFUSAL) from error
+    _touch(row, now_ms)
+    return caller
+
+
+def _proved(text: str, seals: RowSeals, now_ms: int) -> ApiKey:
+    """The key's row, if the text proves it; nothing is said of its owner yet."""
     found = _FORM.fullmatch(text)
     if found is None or found[4] != _checksum(found[1]):
         raise NotSignedIn(_REFUSAL)
-    row = ApiKey.get_or_none(ApiKey.id == found[2])
+    row = api_key_row(found[2])
     # An unknown id costs the same comparison as a known one.
     right = hmac.compare_digest(_digest(found[3]).encode(), (row.sha256 if row is not None else "0" * 64).encode())
     if row is None or not right or row.revoked_at is not None or now_ms >= row.expires_at:
         raise NotSignedIn(_REFUSAL)
     seals.check(row)
-    owner = User.get_or_none(User.id == row.user)
-    if owner is None or owner.state is not UserState.ACTIVE:
-        raise NotSignedIn(_REFUSAL)
+    return row
+
+
+def _touch(row: ApiKey, now_ms: int) -> None:
     if row.used_at is None or now_ms - row.used_at >= TOUCH_MS:
         with write_tx():
             ApiKey.update(used_at=now_ms).where(ApiKey.id == row.id).execute()
-    return row
 
 
 def revoke_api_key(seals: RowSeals, row: ApiKey, now_ms: int) -> None:

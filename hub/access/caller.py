@@ -7,12 +7,18 @@ from hub.errors import NotAllowed, NotSignedIn, StepUpNeeded
 from hub.permissions import HeldGrant, Permission, environments_where, may, projects_where
 from hub.states import UserState
 from hub.storage.models import ApiKey, Grant, Session, User
+from hub.storage.prepared import PreparedRows, hole
 from hub.storage.seals import RowSeals
 from wire.messages import Credential, CredentialKind
 
 # A session proves its password again for what hands out power; the proof holds this long.
 STEP_UP_MS = 15 * 60 * 1000
 SESSION_IDLE_MS = 30 * 60 * 1000
+
+_KEY = PreparedRows(ApiKey, lambda: ApiKey.select().where(ApiKey.id == hole("id")))
+_SESSION = PreparedRows(Session, lambda: Session.select().where(Session.id_sha256 == hole("id")))
+_USER = PreparedRows(User, lambda: User.select().where(User.id == hole("id")))
+_GRANTS = PreparedRows(Grant, lambda: Grant.select().where(Grant.user == hole("user")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +75,36 @@ def caller_of(credential: Credential, now_ms: int, seals: RowSeals) -> Caller:
     raise NotAllowed("this credential counts beside the database only")
 
 
+def caller_of_key(key: ApiKey, seals: RowSeals) -> Caller:
+    """The caller behind the row of a live API key, whose seal holds.
+
+    Raises:
+        NotSignedIn: its owner is disabled.
+    """
+    scopes = None if key.scopes is None else frozenset(key.scopes)
+    return _live(key.user, scopes, Credential(CredentialKind.API_KEY, key.id), seals, None)
+
+
+def api_key_row(key_id: str) -> ApiKey | None:
+    """As it stands in the table, its seal not looked at."""
+    return _KEY.one(id=key_id)
+
+
+def user_row(user_id: str) -> User | None:
+    """Alike."""
+    return _USER.one(id=user_id)
+
+
 def _by_key(credential: Credential, now_ms: int, seals: RowSeals) -> Caller:
-    key = ApiKey.get_or_none(ApiKey.id == credential.id)
+    key = api_key_row(credential.id)
     if key is None or key.revoked_at is not None or now_ms >= key.expires_at:
         raise NotSignedIn("the API key is unknown, revoked or expired")
     seals.check(key)
-    scopes = None if key.scopes is None else frozenset(key.scopes)
-    return _live(key.user, scopes, credential, seals, None)
+    return caller_of_key(key, seals)
 
 
 def _by_session(credential: Credential, now_ms: int, seals: RowSeals) -> Caller:
-    session = Session.get_or_none(Session.id_sha256 == credential.id)
+    session = _SESSION.one(id=credential.id)
     if session is None or now_ms >= session.expires_at or now_ms >= session.seen_at + SESSION_IDLE_MS:
         raise NotSignedIn("the session is over")
     return _live(session.user, None, credential, seals, session.reauthenticated_at)
@@ -88,7 +113,7 @@ def _by_session(credential: Credential, now_ms: int, seals: RowSeals) -> Caller:
 def _live(
     user_id: str, scopes: frozenset[str] | None, credential: Credential, seals: RowSeals, proved_at: int | None
 ) -> Caller:
-    user = User.get_or_none(User.id == user_id)
+    user = user_row(user_id)
     if user is None or user.state is not UserState.ACTIVE:
         raise NotSignedIn("the account is disabled")
     seals.check(user)
@@ -96,7 +121,7 @@ def _live(
 
 
 def _grants(user_id: str, seals: RowSeals) -> tuple[HeldGrant, ...]:
-    rows: Sequence[Grant] = list(Grant.select().where(Grant.user == user_id))
+    rows: Sequence[Grant] = _GRANTS.all(user=user_id)
     for row in rows:
         seals.check(row)
     return tuple(rows)

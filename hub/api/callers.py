@@ -7,10 +7,9 @@ from collections.abc import Callable
 from flask import Request
 
 from hub.access import api_keys
-from hub.access.caller import Caller, caller_of
+from hub.access.caller import Caller
 from hub.errors import Invalid, NotSignedIn
 from hub.storage.seals import RowSeals
-from wire.messages import Credential, CredentialKind
 
 SESSION_COOKIE = "__Host-manyarm"
 SessionResolver = Callable[[Request], Caller | None]
@@ -41,5 +40,4 @@ def _by_key(header: str, seals: RowSeals) -> Caller:
     found = _BEARER.fullmatch(header)
     if found is None:
         raise NotSignedIn("expected Authorization: Bearer mak_…")
-    key = api_keys.verify(found.group(1), seals, now_ms())
-    return caller_of(Credential(CredentialKind.API_KEY, key.id), now_ms(), seals)
+    return api_keys.caller_by(found.group(1), seals, now_ms())

@@ -29,6 +29,7 @@ from hub.orchestrator.submitting import Orchestrator
 from hub.states import IntentState
 from hub.storage.database import connection, write_tx
 from hub.storage.models import IntentRow
+from hub.storage.prepared import Prepared, hole
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
 from runner.contract.step_kind import StepKind
@@ -51,6 +52,14 @@ FRESH_MS = 250
 KEEP_MS = 24 * 3600 * 1000
 _TIDY_S = 3600.0
 _HANDLED_MAX = 100_000
+
+_CLAIM = Prepared(
+    lambda: IntentRow.update(state=IntentState.FAILED).where(
+        (IntentRow.id == hole("id")) & (IntentRow.state == IntentState.NEW)
+    )
+)
+_ANSWERED = ("state", "status", "answer_sealed", "answered_at")
+_ANSWER = Prepared(lambda: IntentRow.update({name: hole(name) for name in _ANSWERED}).where(IntentRow.id == hole("id")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +190,7 @@ class Answering:
 
     def _claim(self, intent_id: str) -> bool:
         """Whether the row is ours to answer. The update locks it: of two engines one goes on."""
-        claimed: int = (
-            IntentRow.update(state=IntentState.FAILED)
-            .where((IntentRow.id == intent_id) & (IntentRow.state == IntentState.NEW))
-            .execute()
-        )
-        return claimed == 1
+        return _CLAIM.run(id=intent_id) == 1
 
     def _performed(self, intent: Intent) -> tuple[int, JsonObject]:
         operation = CATALOGUE.get(intent.operation)
@@ -223,9 +227,7 @@ class Answering:
         sealed = self._parts.vault.seal_block(
             ANSWER_PURPOSE, answer_context(intent_id), json.dumps(body).encode("utf-8")
         )
-        IntentRow.update(state=state, status=status, answer_sealed=sealed, answered_at=self._parts.clock_ms()).where(
-            IntentRow.id == intent_id
-        ).execute()
+        _ANSWER.run(id=intent_id, state=state, status=status, answer_sealed=sealed, answered_at=self._parts.clock_ms())
 
     def _refuse(self, intent_id: str, intent: Intent, error: HubError) -> None:
         """The operation was rolled back; what is left of it is the answer and the event."""

@@ -17,12 +17,13 @@ from typing import Any
 from peewee import IntegrityError
 
 from hub.access.caller import Caller
-from hub.errors import Conflict, Invalid, TooLarge
+from hub.errors import Conflict, Invalid, NotFound, TooLarge
 from hub.operations.operation import Operation
 from hub.operations.sealed_values import take_out
 from hub.states import IntentState
 from hub.storage.database import connection, write_tx
 from hub.storage.models import IntentRow
+from hub.storage.prepared import Prepared, hole
 from hub.storage.vault import Vault
 from wire.canonical import encode
 from wire.connection import Connection, Outgoing
@@ -40,6 +41,14 @@ ANSWER_PURPOSE = "session"
 # The first answers come within a few milliseconds; whoever waits longer waits for something slow.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.001, 0.1
 _PATIENT_AFTER_S = 0.1
+
+_FIELDS = ("id", "operation", "body_sealed", "actor", "idempotency_key", "request_sha256", "created_at", "state")
+_KEEP = Prepared(lambda: IntentRow.insert({name: hole(name) for name in _FIELDS}))
+_STATE = Prepared(
+    lambda: IntentRow.select(IntentRow.state, IntentRow.status, IntentRow.answer_sealed).where(
+        IntentRow.id == hole("id")
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +150,7 @@ class Asking:
         row = IntentRow.get_or_none((IntentRow.id == intent) & (IntentRow.actor == caller.user_id))
         if row is None:
             return None
-        return self._read(row, replayed=False) or Answer(row.id, 202, {})
+        return self._read(row.id, replayed=False) or Answer(row.id, 202, {})
 
     def _sealed(self, intent: Intent) -> Sealed:
         hub = self._hub()
@@ -167,7 +176,7 @@ class Asking:
         """Insert the row; the earlier one where the key was used before, unless that one never came to anything."""
         try:
             with write_tx():
-                row.save(force_insert=True)
+                _KEEP.run(**{name: getattr(row, name) for name in _FIELDS})
             return None
         except IntegrityError:
             same_key = (
@@ -198,7 +207,7 @@ class Asking:
         started = time.monotonic()
         pause = _FIRST_WAIT_S
         while True:
-            found = self._read(IntentRow.get_by_id(intent), replayed=replayed)
+            found = self._read(intent, replayed=replayed)
             if found is not None:
                 return found
             waited = time.monotonic() - started
@@ -208,8 +217,12 @@ class Asking:
             if waited > _PATIENT_AFTER_S:
                 pause = min(pause * 1.5, _LONGEST_WAIT_S)
 
-    def _read(self, row: IntentRow, *, replayed: bool) -> Answer | None:
-        if row.state is IntentState.NEW:
+    def _read(self, intent: str, *, replayed: bool) -> Answer | None:
+        found = _STATE.first(id=intent)
+        if found is None:
+            raise NotFound("this was asked too long ago, or never")
+        state, status, sealed = found
+        if state == IntentState.NEW:
             return None
-        plain = self._vault.open_block(ANSWER_PURPOSE, answer_context(row.id), row.answer_sealed or b"")
-        return Answer(row.id, row.status or 500, json.loads(plain), replayed)
+        plain = self._vault.open_block(ANSWER_PURPOSE, answer_context(intent), sealed or b"")
+        return Answer(intent, status or 500, json.loads(plain), replayed)

@@ -1,9 +1,8 @@
 """What is done with releases and targets, as operations: deployments, script runs, and what becomes of their tasks."""
 
-from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, PrivateAttr, StringConstraints
 
 from hub.errors import Conflict, Invalid
 from hub.operations.body import Body, Ref, RefList, Reply, RoleList
@@ -36,6 +35,14 @@ class CreateRun(Body):
     roles: RoleList = Field(default_factory=list)
     environments: RefList = Field(default_factory=list)
     timeout_s: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_S)] = 3600
+    # Those for whom it was asked whether the caller may are those that it then runs on.
+    _chosen: list[Target] | None = PrivateAttr(default=None)
+
+    def chosen(self) -> list[Target]:
+        """The rows that are meant; found once."""
+        if self._chosen is None:
+            self._chosen = targeting.targets_for(targets=self.targets, roles=self.roles, environments=self.environments)
+        return self._chosen
 
 
 class OfTask(Body):
@@ -105,20 +112,17 @@ def _deploy(context: Context, body: DeploymentBody) -> Done:
     )
 
 
-def _chosen(body: CreateRun) -> list[Target]:
-    return targeting.targets_for(targets=body.targets, roles=body.roles, environments=body.environments)
-
-
 def _run_scopes(body: CreateRun) -> tuple[Scope, ...]:
-    return tuple({scope: None for row in _chosen(body) for scope in _scopes_of_target(row)})
-
-
-def _scopes_of_target(row: Target) -> Iterable[Scope]:
-    return [Scope(environment=found) for found in targeting.environments_of(row)] or [Scope()]
+    """The environments of the targets; a target that stands in none needs the right everywhere."""
+    chosen = body.chosen()
+    environments = targeting.environments_of_all(chosen)
+    return tuple(
+        {scope: None for row in chosen for scope in [Scope(environment=e) for e in environments[row.id]] or [Scope()]}
+    )
 
 
 def _run(context: Context, body: CreateRun) -> Done:
-    targets = _chosen(body)
+    targets = body.chosen()
     task = context.orchestrator.submit_run(
         context, script=body.script, shell=body.shell, targets=targets, timeout_s=body.timeout_s
     )

@@ -3,11 +3,13 @@
 A statement that peewee builds costs more than a signature; of these there is one for each job that ends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hub.states import JobState
 from hub.storage.database import is_postgres
 from hub.storage.models import Job
+from hub.storage.prepared import Prepared, hole
 
 # None leaves a column as it is. The same text twice, for the two databases spell a parameter in two ways.
 _ON_SQLITE = (
@@ -27,6 +29,17 @@ _COLUMNS = (
     "state", "exit_code", "message", "accepted_at", "started_at", "ended_at",
     "deadline_at", "result_sha256", "records", "chain", "log_state",
 )  # fmt: skip
+_FIRST = (
+    "id", "task", "step_index", "step", "target", "target_name", "spoke", "attempt", "state", "created_at",
+    "deadline_at", "exit_code", "message", "ended_at",
+)  # fmt: skip
+_ABSENT = {"state": JobState.PLANNED, "deadline_at": None, "exit_code": None, "message": "", "ended_at": None}
+_INSERT = Prepared(lambda: Job.insert({name: hole(name) for name in _FIRST}))
+
+
+def insert_jobs(rows: Iterable[Mapping[str, Any]]) -> None:
+    """New jobs, with what is known of them; inside `write_tx`."""
+    _INSERT.run_each({**_ABSENT, **row} for row in rows)
 
 
 def update_jobs(changes: Mapping[str, Mapping[str, Any]]) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from peewee import fn
+
 from hub.events.record import SYSTEM, record
 from hub.orchestrator import task_log
 from hub.orchestrator.effects import (
@@ -27,7 +29,7 @@ from hub.orchestrator.effects import (
     SkipJobs,
 )
 from hub.orchestrator.events import QUEUE_TIMER, Event, JobEnded, Started
-from hub.orchestrator.job_rows import update_jobs
+from hub.orchestrator.job_rows import insert_jobs, update_jobs
 from hub.orchestrator.plan import DeploymentPlan
 from hub.orchestrator.progress import advance_all
 from hub.orchestrator.standing import Progress, beginning
@@ -35,6 +37,7 @@ from hub.orchestrator.task_store import TaskStore
 from hub.states import JOB_ENDED, TASK_ENDED, JobState, OutboxKind, OutboxState, TaskKind, TaskState
 from hub.storage.database import current_transaction, is_postgres
 from hub.storage.models import Job, Outbox, Task, Timer, new_row_id
+from hub.storage.prepared import Prepared, PreparedRows, hole, holes
 from hub.storage.vault import Vault
 
 QUEUED_MAX_MS = 24 * 3600 * 1000
@@ -42,6 +45,51 @@ CANCEL_LIFE_MS = 24 * 3600 * 1000
 _ROWS_A_STATEMENT = 200
 
 Columns = dict[str, Any]
+
+_SETTLED = (OutboxState.DONE, OutboxState.DEAD)
+_AT = {JobState.ACCEPTED: "accepted_at", JobState.RUNNING: "started_at"}
+
+_TASK_COLUMNS = (
+    "id", "kind", "title", "state", "project", "environment", "release", "created_at", "created_by", "started_at",
+    "ended_at", "waiting_for", "failure", "log_lines", "retry_of",
+)  # fmt: skip
+_NEW_TASK = Prepared(lambda: Task.insert({name: hole(name) for name in _TASK_COLUMNS}))
+_TASK = PreparedRows(Task, lambda: Task.select().where(Task.id == hole("id")))
+_TASK_STATE = Prepared(
+    lambda: Task.update(
+        state=hole("state"),
+        failure=hole("failure"),
+        waiting_for="",
+        version=Task.version + 1,
+        started_at=fn.COALESCE(hole("started_at"), Task.started_at),
+        ended_at=fn.COALESCE(hole("ended_at"), Task.ended_at),
+    ).where(Task.id == hole("id"))
+)
+_NEW_COMMAND = Prepared(
+    lambda: Outbox.insert(
+        kind=OutboxKind.COMMAND,
+        spoke=hole("spoke"),
+        cid=hole("cid"),
+        created_at=hole("created_at"),
+        expires_at=hole("expires_at"),
+    )
+)
+_DONE = Prepared(
+    lambda count: Outbox.update(state=OutboxState.DONE).where(
+        Outbox.cid.in_(holes("cids", count)), Outbox.state.not_in(_SETTLED)
+    ),
+    "cids",
+)
+_ACCEPTED = Prepared(
+    lambda count: Outbox.update(state=OutboxState.ACCEPTED).where(
+        Outbox.cid.in_(holes("cids", count)), Outbox.kind == OutboxKind.COMMAND, Outbox.state.not_in(_SETTLED)
+    ),
+    "cids",
+)
+_NO_TIMER = Prepared(
+    lambda count: Timer.delete().where(Timer.task == hole("task"), Timer.name.in_(holes("names", count))), "names"
+)
+_TIMER = Prepared(lambda: Timer.insert(id=hole("id"), task=hole("task"), name=hole("name"), due_at=hole("due_at")))
 
 
 @dataclass(slots=True)
@@ -70,19 +118,27 @@ class Steering:
         self._wake = wake
 
     def begin(self, task: Task, plan: DeploymentPlan) -> None:
-        """Store a fresh task's plan and jobs, then give it its turn, or a place in the queue behind its like."""
-        self._store.add(plan, beginning(plan))
-        rows = [_job_row(plan, job.id, self._clock_ms()) for step in plan.steps for job in step.jobs]
-        for start in range(0, len(rows), _ROWS_A_STATEMENT):
-            Job.insert_many(rows[start : start + _ROWS_A_STATEMENT]).execute()
+        """Store a fresh task, its plan and its jobs, with its turn taken, or with a place in the queue behind its like.
+
+        Everything is written once, as it stands after the turn.
+        """
+        now_ms, before = self._clock_ms(), beginning(plan)
         _hold_queue(task)
-        before = _ahead_of(task)
-        if before is None:
-            self.feed({task.id: [Started()]})
-            return
-        words = f"waits for {before.title}: one deployment of a project to an environment at a time"
-        Task.update(waiting_for=words).where(Task.id == task.id).execute()
-        self._set_timers(task.id, {QUEUE_TIMER: self._clock_ms() + QUEUED_MAX_MS})
+        ahead = _ahead_of(task)
+        progress, effects = (before, ()) if ahead else advance_all(plan, before, (Started(),), now_ms)
+        turned = _sorted(task.id, effects, now_ms)
+        if ahead is not None:
+            task.waiting_for = f"waits for {ahead.title}: one deployment of a project to an environment at a time"
+            turned.timers[QUEUE_TIMER] = now_ms + QUEUED_MAX_MS
+        blocks = task_log.prepare(self._vault, self._lines(turned, now_ms))
+        columns = {**_task_columns(turned, now_ms), "log_lines": sum(block["lines"] for block in blocks)}
+        _NEW_TASK.run(**{name: columns.get(name, getattr(task, name)) for name in _TASK_COLUMNS})
+        task_log.store_first(blocks, task.id)
+        self._store.add(plan, progress)
+        current_transaction().after_commit.append(lambda: self._store.saved(task.id, 0, progress))
+        insert_jobs(_new_jobs(plan, turned, now_ms))
+        turned.timers = {name: due_ms for name, due_ms in turned.timers.items() if due_ms is not None}
+        self._follow(plan, before, progress, turned, now_ms)
 
     def feed(self, events: Mapping[str, Sequence[Event]], columns: Mapping[str, Columns] | None = None) -> None:
         """Apply events to their tasks, in the order of the tasks' ids; inside `write_tx`.
@@ -95,9 +151,17 @@ class Steering:
         while waiting:
             following: dict[str, list[Event]] = {}
             for task in sorted(waiting):
-                for next_task, event in self._feed_one(task, waiting[task], columns or {}):
-                    following.setdefault(next_task, []).append(event)
+                _gather(self._feed_one(task, waiting[task], columns or {}), following)
             waiting = following
+
+    def _follow(self, plan: DeploymentPlan, before: Progress, progress: Progress, turned: _Turned, now_ms: int) -> None:
+        """What else follows of a task's first turn: it is in its rows already, what it leads to is not."""
+        self._skip(turned)
+        self._write_outbox(plan, turned, now_ms)
+        following = self._cancel(plan, turned.cancels, now_ms)
+        self._write_timers(turned.task, turned.timers)
+        following += self._end(before, progress, turned)
+        self.feed(_gather(following, {}))
 
     def _feed_one(self, task: str, events: Iterable[Event], columns: Mapping[str, Columns]) -> list[tuple[str, Event]]:
         plan, found = self._store.plan(task), self._store.progress(task)
@@ -123,28 +187,25 @@ class Steering:
         self._write_outbox(plan, turned, now_ms)
         following = self._cancel(plan, turned.cancels, now_ms)
         self._set_timers(turned.task, turned.timers)
-        self._say(turned, now_ms)
+        task_log.append(self._vault, self._lines(turned, now_ms))
         if turned.states:
-            self._write_task(turned.task, turned.states[-1], now_ms)
+            columns = {"started_at": None, "ended_at": None} | _task_columns(turned, now_ms)
+            _TASK_STATE.run(id=turned.task, **columns)
+        return following + self._end(before, progress, turned)
+
+    def _end(self, before: Progress, progress: Progress, turned: _Turned) -> list[tuple[str, Event]]:
         if progress.state in TASK_ENDED and before.state not in TASK_ENDED:
-            following += self._ended(turned.task, turned.states[-1])
-        return following
+            return self._ended(turned.task, turned.states[-1])
+        return []
 
     def _write_jobs(self, plan: DeploymentPlan, turned: _Turned, now_ms: int) -> None:
         again = [send.job for send in turned.sends if plan.attempts[send.job][1] > 1]
         if again:
-            Job.insert_many([_job_row(plan, cid, now_ms) for cid in again]).execute()
-        alike: dict[tuple[tuple[str, Any], ...], list[str]] = {}
-        for cid, columns in turned.jobs.items():
-            alike.setdefault(tuple(sorted(columns.items())), []).append(cid)
-        single: dict[str, Columns] = {}
-        for values, cids in alike.items():
-            if len(cids) == 1:
-                single[cids[0]] = dict(values)
-                continue
-            for part in _parts(cids):
-                Job.update(dict(values)).where(Job.id.in_(part)).execute()
-        update_jobs(single)
+            insert_jobs([_job_row(plan, cid, now_ms) for cid in again])
+        update_jobs(turned.jobs)
+        self._skip(turned)
+
+    def _skip(self, turned: _Turned) -> None:
         if turned.skips:
             Job.update(state=JobState.SKIPPED).where(
                 Job.task == turned.task, Job.state == JobState.PLANNED, Job.step_index.in_(turned.skips)
@@ -154,7 +215,6 @@ class Steering:
         sent = {send.job for send in turned.sends}
         rows = [
             {
-                "kind": OutboxKind.COMMAND,
                 "spoke": plan.attempts[send.job][0].target.spoke,
                 "cid": send.job,
                 "created_at": now_ms,
@@ -162,20 +222,17 @@ class Steering:
             }
             for send in turned.sends
         ]
-        for part in _parts(rows):
-            Outbox.insert_many(part).execute()
+        _NEW_COMMAND.run_each(rows)
         for part in _parts(turned.drops):
             Outbox.update(state=OutboxState.DEAD).where(
                 Outbox.cid.in_(part), Outbox.kind == OutboxKind.COMMAND, Outbox.state.not_in(_SETTLED)
             ).execute()
         ended = [cid for cid, columns in turned.jobs.items() if columns["state"] in JOB_ENDED]
         for part in _parts(ended):
-            Outbox.update(state=OutboxState.DONE).where(Outbox.cid.in_(part), Outbox.state.not_in(_SETTLED)).execute()
+            _DONE.run(cids=part)
         accepted = [cid for cid in turned.jobs if cid not in sent and cid not in set(ended)]
         for part in _parts(accepted):
-            Outbox.update(state=OutboxState.ACCEPTED).where(
-                Outbox.cid.in_(part), Outbox.kind == OutboxKind.COMMAND, Outbox.state.not_in(_SETTLED)
-            ).execute()
+            _ACCEPTED.run(cids=part)
         if rows:
             current_transaction().after_commit.append(self._wake)
 
@@ -210,29 +267,27 @@ class Steering:
     def _set_timers(self, task: str, timers: Mapping[str, int | None]) -> None:
         if not timers:
             return
-        Timer.delete().where(Timer.task == task, Timer.name.in_(list(timers))).execute()
-        due = [{"task": task, "name": name, "due_at": at} for name, at in timers.items() if at is not None]
-        if due:
-            Timer.insert_many([{"id": new_row_id(), **row} for row in due]).execute()
+        _NO_TIMER.run(task=task, names=timers)
+        self._write_timers(task, timers)
 
-    def _say(self, turned: _Turned, now_ms: int) -> None:
-        pieces = [
-            task_log.Lines(turned.task, [now_ms], [said.level], [said.text], said.step, said.target)
-            for said in turned.says
-        ]
-        task_log.append(self._vault, _joined(pieces))
+    def _write_timers(self, task: str, timers: Mapping[str, int | None]) -> None:
+        _TIMER.run_each(
+            {"id": new_row_id(), "task": task, "name": name, "due_at": at}
+            for name, at in timers.items()
+            if at is not None
+        )
 
-    def _write_task(self, task: str, state: SetTask, now_ms: int) -> None:
-        columns: dict[str, Any] = {"state": state.state, "failure": state.failure, "version": Task.version + 1}
-        columns["waiting_for"] = ""
-        if state.state is TaskState.RUNNING:
-            columns["started_at"] = now_ms
-        if state.state in TASK_ENDED:
-            columns["ended_at"] = now_ms
-        Task.update(columns).where(Task.id == task).execute()
+    def _lines(self, turned: _Turned, now_ms: int) -> list[task_log.Lines]:
+        return _joined(
+            [
+                task_log.Lines(turned.task, [now_ms], [said.level], [said.text], said.step, said.target)
+                for said in turned.says
+            ]
+        )
 
     def _ended(self, task_id: str, end: SetTask) -> list[tuple[str, Event]]:
-        task = Task.get_by_id(task_id)
+        task = _TASK.one(id=task_id)
+        assert task is not None
         record(
             f"{task.kind}.{end.state}",
             f"task:{task_id}",
@@ -247,8 +302,11 @@ class Steering:
         return [(following, Started())] if following else []
 
 
-_SETTLED = (OutboxState.DONE, OutboxState.DEAD)
-_AT = {JobState.ACCEPTED: "accepted_at", JobState.RUNNING: "started_at"}
+def _gather(found: Iterable[tuple[str, Event]], events: dict[str, list[Event]]) -> dict[str, list[Event]]:
+    """Add to events by task."""
+    for task, event in found:
+        events.setdefault(task, []).append(event)
+    return events
 
 
 def _sorted(task: str, effects: Iterable[Effect], now_ms: int) -> _Turned:
@@ -286,6 +344,25 @@ def _job_columns(effect: SetJob, now_ms: int) -> dict[str, Any]:
     elif effect.state in _AT:
         columns[_AT[effect.state]] = now_ms
     return columns
+
+
+def _task_columns(turned: _Turned, now_ms: int) -> Columns:
+    """What a turn does to the task's own row; {} for nothing."""
+    if not turned.states:
+        return {}
+    last = turned.states[-1]
+    columns: Columns = {"state": last.state, "failure": last.failure}
+    if any(change.state is TaskState.RUNNING for change in turned.states):
+        columns["started_at"] = now_ms
+    if last.state in TASK_ENDED:
+        columns["ended_at"] = now_ms
+    return columns
+
+
+def _new_jobs(plan: DeploymentPlan, turned: _Turned, now_ms: int) -> list[Columns]:
+    """All jobs of a fresh plan, as they stand after its first turn."""
+    firsts = (job.id for step in plan.steps for job in step.jobs)
+    return [{**_job_row(plan, cid, now_ms), **turned.jobs.get(cid, {})} for cid in firsts]
 
 
 def _job_row(plan: DeploymentPlan, cid: str, now_ms: int) -> dict[str, Any]:

@@ -158,7 +158,6 @@ class Orchestrator:
             created_by=context.actor,
             retry_of=task.id,
         )
-        fresh.save(force_insert=True)
         self._begin(fresh, again(former, fresh.id, self._new_id))
         return fresh
 
@@ -185,6 +184,8 @@ class Orchestrator:
         return plan(inputs, self._new_id)
 
     def _begin(self, task: Task, planned: DeploymentPlan) -> None:
+        previous = _present_release(task) if task.kind is TaskKind.DEPLOYMENT else None
+        self._steering.begin(task, planned)
         if task.kind is TaskKind.DEPLOYMENT:
             Deployment.insert(
                 id=self._new_id(),
@@ -192,9 +193,8 @@ class Orchestrator:
                 project=task.project,
                 release=task.release,
                 environment=task.environment,
-                previous_release=_present_release(task),
+                previous_release=previous,
             ).execute()
-        self._steering.begin(task, planned)
 
 
 def preview(
@@ -233,7 +233,8 @@ def _task(
     release: Release | None = None,
     environment: Environment | None = None,
 ) -> Task:
-    task = Task(
+    """As it will be stored when it begins."""
+    return Task(
         id=task_id,
         kind=kind,
         title=title[:_TITLE_MAX],
@@ -243,8 +244,6 @@ def _task(
         release=release.id if release else None,
         created_by=context.actor,
     )
-    task.save(force_insert=True)
-    return task
 
 
 def _present_release(task: Task) -> str | None:

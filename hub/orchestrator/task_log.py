@@ -13,6 +13,7 @@ from typing import Any
 import zstandard
 
 from hub.storage.models import LogBlock, Task, new_row_id
+from hub.storage.prepared import Prepared, hole
 from hub.storage.vault import Purpose, Vault
 
 BLOCK_LINES_MAX = 4_000
@@ -23,6 +24,16 @@ _BLOCKS_A_READ = 64
 _PLAIN_MAX = 64 * 1024 * 1024
 
 Row = dict[str, Any]
+
+_RESERVE = Prepared(
+    lambda: (
+        Task.update(log_lines=Task.log_lines + hole("count")).where(Task.id == hole("task")).returning(Task.log_lines)
+    )
+)
+_COLUMNS = (
+    "id", "task", "first_line", "lines", "first_at", "last_at", "step", "target", "job", "bytes_plain", "sealed",
+)  # fmt: skip
+_BLOCK = Prepared(lambda: LogBlock.insert({name: hole(name) for name in _COLUMNS}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +76,13 @@ def store(rows: Sequence[Row]) -> None:
     counts: dict[str, int] = {}
     for row in rows:
         counts[row["task"]] = counts.get(row["task"], 0) + row["lines"]
-    next_line = {task: _reserve(task, count) for task, count in sorted(counts.items())}
-    for row in rows:
-        row["first_line"] = next_line[row["task"]]
-        next_line[row["task"]] += row["lines"]
-    for start in range(0, len(rows), 100):
-        LogBlock.insert_many(rows[start : start + 100]).execute()
+    _insert(rows, {task: _reserve(task, count) for task, count in sorted(counts.items())})
+
+
+def store_first(rows: Sequence[Row], task: str) -> int:
+    """Write the first blocks of a task; inside `write_tx`. How many lines they are: the task's row is to say it."""
+    _insert(rows, {task: 1})
+    return sum(row["lines"] for row in rows)
 
 
 def read(
@@ -125,9 +137,15 @@ def last_line(task_id: str) -> int:
 
 def _reserve(task: str, count: int) -> int:
     """The number of the first of so many new lines."""
-    query = Task.update(log_lines=Task.log_lines + count).where(Task.id == task).returning(Task.log_lines)
-    ((last,),) = query.tuples().execute()
+    ((last,),) = _RESERVE.tuples(task=task, count=count)
     return int(last) - count + 1
+
+
+def _insert(rows: Sequence[Row], next_line: dict[str, int]) -> None:
+    for row in rows:
+        row["first_line"] = next_line[row["task"]]
+        next_line[row["task"]] += row["lines"]
+    _BLOCK.run_each(rows)
 
 
 def _blocks(piece: Lines) -> Iterator[Lines]:

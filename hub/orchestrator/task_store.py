@@ -4,6 +4,7 @@ Plans never change, so a few are kept opened; progress is kept with the version 
 """
 
 import hashlib
+import json
 from collections import OrderedDict
 from threading import Lock
 from typing import Generic, TypeVar
@@ -14,12 +15,23 @@ from hub.orchestrator.standing import Progress, decode_progress, encode_progress
 from hub.storage.database import is_postgres
 from hub.storage.models import Plan as PlanRow
 from hub.storage.models import Progress as ProgressRow
+from hub.storage.models.table import canonical_json
+from hub.storage.prepared import Prepared, hole
 from hub.storage.vault import Purpose, Vault
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 KEPT = 64
+
+_NEW_PLAN = Prepared(lambda: PlanRow.insert(task=hole("task"), body=hole("body"), sha256=hole("sha256")))
+_PLAN = Prepared(lambda: PlanRow.select(PlanRow.body).where(PlanRow.task == hole("task")))
+_NEW_PROGRESS = Prepared(lambda: ProgressRow.insert(task=hole("task"), body=hole("body"), version=1))
+_VERSION = Prepared(lambda: ProgressRow.select(ProgressRow.version).where(ProgressRow.task == hole("task")))
+_BODY = Prepared(lambda: ProgressRow.select(ProgressRow.body).where(ProgressRow.task == hole("task")))
+_SAVE = Prepared(
+    lambda: ProgressRow.update(body=hole("body"), version=hole("version")).where(ProgressRow.task == hole("task"))
+)
 
 
 class Kept(Generic[K, V]):
@@ -57,17 +69,19 @@ class TaskStore:
         self._progress: Kept[str, tuple[int, Progress]] = Kept(kept)
 
     def add(self, plan: DeploymentPlan, progress: Progress) -> None:
-        """Store a new task's plan and where it begins; inside `write_tx`."""
+        """Store a new task's plan and where it stands; inside `write_tx`."""
         encoded = encode_plan(plan)
         sealed = self._vault.seal_block(Purpose.FIELD, _place(plan.task), encoded)
-        PlanRow.insert(task=plan.task, body=sealed, sha256=hashlib.sha256(encoded).hexdigest()).execute()
-        ProgressRow.insert(task=plan.task, body=encode_progress(progress)).execute()
+        _NEW_PLAN.run(task=plan.task, body=sealed, sha256=hashlib.sha256(encoded).hexdigest())
+        _NEW_PROGRESS.run(task=plan.task, body=_written(progress))
+        # Of a transaction that fails nobody knows the task's id.
+        self._plans.put(plan.task, plan)
 
     def plan(self, task_id: str) -> DeploymentPlan | None:
         found = self._plans.get(task_id)
         if found is not None:
             return found
-        row = PlanRow.select(PlanRow.body).where(PlanRow.task == task_id).tuples().first()
+        row = _PLAN.first(task=task_id)
         if row is None:
             return None
         found = decode_plan(self._vault.open_block(Purpose.FIELD, _place(task_id), row[0]))
@@ -78,14 +92,14 @@ class TaskStore:
         """The version of the row and what it says; inside `write_tx` the row is ours until the commit."""
         if is_postgres():
             ProgressRow.select(ProgressRow.version).where(ProgressRow.task == task_id).for_update().tuples().first()
-        row = ProgressRow.select(ProgressRow.version).where(ProgressRow.task == task_id).tuples().first()
+        row = _VERSION.first(task=task_id)
         if row is None:
             return None
         kept = self._progress.get(task_id)
         if kept is not None and kept[0] == row[0]:
             return kept
-        body = ProgressRow.select(ProgressRow.body).where(ProgressRow.task == task_id).tuples().first()
-        found = (int(row[0]), decode_progress(body[0]))
+        ((body,),) = _BODY.tuples(task=task_id)
+        found = (int(row[0]), decode_progress(json.loads(body)))
         self._progress.put(task_id, found)
         return found
 
@@ -96,13 +110,15 @@ class TaskStore:
         so nothing is kept here: the next reader keeps what it read.
         """
         self._progress.drop(task_id)
-        ProgressRow.update(body=encode_progress(progress), version=version + 1).where(
-            ProgressRow.task == task_id
-        ).execute()
+        _SAVE.run(task=task_id, body=_written(progress), version=version + 1)
 
     def saved(self, task_id: str, version: int, progress: Progress) -> None:
         """Keep what was committed."""
         self._progress.put(task_id, (version + 1, progress))
+
+
+def _written(progress: Progress) -> str:
+    return canonical_json(encode_progress(progress))
 
 
 def _place(task_id: str) -> tuple[str, str]:

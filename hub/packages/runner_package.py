@@ -11,6 +11,7 @@ from hub.packages.versions import Version
 from hub.states import PackageKind
 from hub.storage.database import connection, write_tx
 from hub.storage.models import PackageVersion
+from hub.storage.prepared import PreparedRows, hole
 from wire import canonical, schema
 from wire.documents import DocumentKind, RunnerDocument, split_document
 from wire.keys import SigningKey
@@ -20,6 +21,16 @@ EXTENSION = "zip"
 VALID_S = 180 * 86_400
 MIN_PYTHON = "3.9"
 PLATFORMS = ("linux",)
+
+_NEWEST = PreparedRows(
+    PackageVersion,
+    lambda: (
+        PackageVersion.select()
+        .where(PackageVersion.kind == hole("kind"))
+        .order_by(PackageVersion.version_sort.desc())
+        .limit(1)
+    ),
+)
 
 
 class BuiltRunner(Protocol):
@@ -66,9 +77,7 @@ def publish_runner(
 
 def latest_runner() -> PackageVersion | None:
     """The newest runner that was published."""
-    query = PackageVersion.select().where(PackageVersion.kind == PackageKind.RUNNER)
-    newest: PackageVersion | None = query.order_by(PackageVersion.version_sort.desc()).first()
-    return newest
+    return _NEWEST.one(kind=PackageKind.RUNNER)
 
 
 def release_of(row: PackageVersion) -> RunnerDocument:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from hub.errors import KeyringDamaged, NotFound
 from hub.states import HubKeyState
 from hub.storage.models.keyring import HubKey
+from hub.storage.prepared import PreparedRows, hole
 from hub.storage.vault import Purpose, Vault
 from wire.keys import BoxKey, SigningKey, VerifyKey
 from wire.roles import Role
@@ -18,6 +19,24 @@ TLS_BROKER = "tls-broker"
 _PURPOSE: dict[str, Purpose] = {Role.HUB_PORTAL: Purpose.PORTAL_KEY, TLS_GATEWAY: Purpose.GATEWAY_KEY}
 # An Ed25519 public key as X.509 spells it (RFC 8410): always these bytes, then the key.
 _SPKI_HEAD = bytes.fromhex("302a300506032b6570032100")
+
+_USED = (HubKeyState.ACTIVE, HubKeyState.EXPORTED)
+_OPENING = (HubKeyState.ACTIVE, HubKeyState.PREVIOUS)
+
+
+def _keys_of(states: tuple[HubKeyState, ...]) -> PreparedRows[HubKey]:
+    """Of a role, in one of the states, the newest first."""
+    return PreparedRows(
+        HubKey,
+        lambda: (
+            HubKey.select()
+            .where(HubKey.role == hole("role"), HubKey.state.in_(list(states)))
+            .order_by(HubKey.not_before.desc())
+        ),
+    )
+
+
+_USED_KEYS, _OPENING_KEYS = _keys_of(_USED), _keys_of(_OPENING)
 
 
 def purpose_of(role: str) -> Purpose:
@@ -65,10 +84,7 @@ def signing_keys(vault: Vault, role: str, states: Iterable[HubKeyState]) -> list
 
 def box_keys(vault: Vault) -> tuple[BoxKey, ...]:
     """The hub's box keys: the active one first, then previous ones that still open what is under way."""
-    query = HubKey.select().where(HubKey.role == HUB_BOX, HubKey.private_sealed.is_null(False))
-    usable = query.where(HubKey.state.in_([HubKeyState.ACTIVE, HubKeyState.PREVIOUS])).order_by(
-        HubKey.not_before.desc()
-    )
+    usable = [row for row in _OPENING_KEYS.all(role=HUB_BOX) if row.private_sealed is not None]
     rows: list[HubKey] = sorted(usable, key=lambda row: row.state is not HubKeyState.ACTIVE)
     return tuple(_box(_private(vault, row), row.public_key, row.kid) for row in rows)
 
@@ -95,9 +111,7 @@ def spki_sha256(public_key: bytes) -> str:
 
 
 def _active(role: str) -> HubKey | None:
-    query = HubKey.select().where(HubKey.role == role, HubKey.state.in_([HubKeyState.ACTIVE, HubKeyState.EXPORTED]))
-    found: HubKey | None = query.order_by(HubKey.not_before.desc()).first()
-    return found
+    return _USED_KEYS.one(role=role)
 
 
 def _private(vault: Vault, row: HubKey) -> bytes:

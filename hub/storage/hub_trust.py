@@ -7,6 +7,7 @@ from hub.errors import KeyringDamaged, NotFound, SealBroken
 from hub.storage.database import connection
 from hub.storage.hub_keys import signing_key
 from hub.storage.models.keyring import Installation, TrustFrame
+from hub.storage.prepared import Prepared, PreparedRows, hole
 from hub.storage.seals import Keys, RowSeals
 from hub.storage.vault import Purpose, Vault
 from wire.errors import Refused
@@ -16,10 +17,13 @@ from wire.trust import TrustChain
 
 _ROOT = ("root-thumbprint",)
 
+_INSTALLATION = PreparedRows(Installation, lambda: Installation.select().where(Installation.id == hole("id")))
+_FRAMES = Prepared(lambda: TrustFrame.select(TrustFrame.frame).order_by(TrustFrame.version))
+
 
 def installation() -> Installation:
     """The one row; NotFound where no hub is installed."""
-    row: Installation | None = Installation.get_or_none(Installation.id == 1)
+    row = _INSTALLATION.one(id=1)
     if row is None:
         raise NotFound("no hub is installed: run `manyarm init` first", code="NOT_INSTALLED")
     return row
@@ -36,7 +40,7 @@ def trust_chain() -> TrustChain:
         SealBroken: the chain does not hold.
     """
     root = bytes.fromhex(installation().root_thumbprint)
-    frames = tuple(bytes(row.frame) for row in TrustFrame.select(TrustFrame.frame).order_by(TrustFrame.version))
+    frames = tuple(bytes(frame) for (frame,) in _FRAMES.tuples())
     try:
         return _verified(root, frames)
     except Refused as refusal:
