@@ -48,6 +48,7 @@ class HubSettings:
     house_spokes: tuple[str, ...] = HOUSE_SPOKES
     local_home: str = ""
     trusted_proxies: tuple[str, ...] = ()
+    allow_inner_targets: bool = False
     log_level: str = "INFO"
     log_style: str = "text"
     limits: HubLimits = field(default_factory=HubLimits)

@@ -250,6 +250,7 @@ class _EngineRooms:
                 step_kinds=StepKinds(self._store, self._vault),
                 joining=lambda: _connected(self._joining),
                 wake=made.wake,
+                allow_inner_targets=self._settings.allow_inner_targets,
                 keep_ms=self._settings.limits.answer_keep_s * 1000,
             )
         )

@@ -31,6 +31,8 @@ class Permission(StrEnum):
     TARGET_VIEW = "target.view"
     TARGET_EDIT = "target.edit"
     TARGET_CHECK = "target.check"
+    ACCOUNT_VIEW = "account.view"
+    ACCOUNT_EDIT = "account.edit"
     SPOKE_VIEW = "spoke.view"
     SPOKE_APPROVE = "spoke.approve"
     JOIN_CODE_EDIT = "join-code.edit"

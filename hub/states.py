@@ -21,6 +21,7 @@ class TaskKind(StrEnum):
     DEPLOYMENT = "deployment"
     SCRIPT_RUN = "script-run"
     HEALTH_CHECK = "health-check"
+    HOST_KEY_SCAN = "host-key-scan"
 
 
 class JobState(StrEnum):

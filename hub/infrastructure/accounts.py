@@ -19,7 +19,7 @@ from hub.acting import Acting
 from hub.errors import Conflict, Invalid, NotFound
 from hub.infrastructure.display_names import fault_of
 from hub.infrastructure.ssh_input import checked_user
-from hub.states import AccountKind
+from hub.states import AccountKind, TargetKind
 from hub.storage.models import Account, Environment, Target
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
@@ -112,8 +112,8 @@ def delete_account(_context: Acting, account_id: str) -> Account:
 
 def users_of(row: Account) -> list[Target]:
     """The targets whose endpoint names it."""
-    about = Target.select().where(Target.endpoint.contains(row.id)).order_by(Target.name)
-    return [target for target in about if target.endpoint.get("account") == row.id]
+    reached = Target.select().where(Target.kind.in_([TargetKind.SSH, TargetKind.CLOUD])).order_by(Target.name)
+    return [target for target in reached if target.endpoint.get("account") == row.id]
 
 
 def find_account(ref: str) -> Account:

@@ -7,30 +7,20 @@ past here. Addresses of this machine and of its nearest network are refused unle
 import base64
 import binascii
 import hashlib
-import ipaddress
 import re
 import struct
 
 from hub.errors import Invalid
+from wire.inner_addresses import as_address, is_inner
 
 SSH_PORT = 22
 HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_PATH = re.compile(r"(~|~?(/[A-Za-z0-9_.+][A-Za-z0-9_.+-]*)+)/?")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _LOOKS_NUMERIC = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
-_INNER_NAMES = (
-    "localhost",
-    "localhost.localdomain",
-    "ip6-localhost",
-    "metadata",
-    "metadata.google.internal",
-    "instance-data",
-)
-_METADATA = frozenset(map(ipaddress.ip_address, ("169.254.169.254", "100.100.100.200", "192.0.0.192", "fd00:ec2::254")))
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def checked_user(user: str, field: str = "user") -> str:
@@ -66,39 +56,19 @@ def checked_host(host: str, *, allow_inner: bool, field: str = "host") -> str:
     return host.lower().removesuffix(".") if address is None else str(address)
 
 
+def checked_path(path: str, field: str) -> str:
+    """A folder or a program on the target, absolute or below ~; "" stays as it is."""
+    if path and not _PATH.fullmatch(path):
+        raise Invalid(
+            "expected an absolute path, or one below ~/, of letters, digits, / . _ + and -", field=field, code="SSH_ARG"
+        )
+    return path
+
+
 def checked_port(port: int, field: str = "port") -> int:
     if not 1 <= port <= 65_535:
         raise Invalid("expected a port from 1 to 65535", field=field, code="SSH_ARG")
     return port
-
-
-def is_inner(host: str) -> bool:
-    """Whether a host is plainly this machine, link-local, or a metadata service; a name is not looked up here."""
-    address = as_address(host)
-    if address is None:
-        name = host.lower().removesuffix(".")
-        return name in _INNER_NAMES or name.endswith(".localhost")
-    return is_inner_address(address)
-
-
-def is_inner_address(address: Address) -> bool:
-    mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
-    if mapped is not None:
-        return is_inner_address(mapped)
-    return (
-        address.is_loopback
-        or address.is_link_local
-        or address.is_unspecified
-        or address.is_multicast
-        or address in _METADATA
-    )
-
-
-def as_address(host: str) -> Address | None:
-    try:
-        return ipaddress.ip_address(host) if "%" not in host else None
-    except ValueError:
-        return None
 
 
 def split_address(text: str, default_port: int, field: str = "address") -> tuple[str, int]:

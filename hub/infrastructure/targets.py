@@ -34,7 +34,7 @@ def update_target(
     """Change what is given; environments are ids and replace those that it has."""
     row = find_target(target_id)
     if name is not None:
-        _check_name(name, but=row.id)
+        check_name(name, but=row.id)
         row.name = name
     if roles is not None:
         row.roles = checked_roles(roles)
@@ -44,7 +44,14 @@ def update_target(
 
 
 def enable_target(context: Acting, target_id: str) -> Target:
+    """Let plans take it again.
+
+    Raises:
+        Conflict: its host key changed: that is confirmed, not passed over.
+    """
     row = find_target(target_id)
+    if row.endpoint.get("changed_to"):
+        raise Conflict(f"the host key of {row.name!r} changed to {row.endpoint['changed_to']}: compare and confirm it")
     row.disabled_at, row.disabled_reason = None, ""
     return _seal_and_save(context.seals, row)
 
@@ -184,7 +191,8 @@ def _by_name(name: str) -> Target | None:
     return found
 
 
-def _check_name(name: str, but: str = "") -> None:
+def check_name(name: str, but: str = "") -> None:
+    """Raise unless this is a name, and no other target's."""
     fault = fault_of(name)
     if fault is not None:
         raise Invalid(fault, field="name")

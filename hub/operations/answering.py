@@ -79,6 +79,7 @@ class AnsweringParts:
     step_kinds: Callable[[], Mapping[str, StepKind]]
     joining: Callable[[], Joining]
     wake: Callable[[], None]
+    allow_inner_targets: bool = False
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     keep_ms: int = KEEP_MS
 
@@ -221,6 +222,7 @@ class Answering:
             orchestrator=parts.orchestrator,
             step_kinds=parts.step_kinds(),
             joining=parts.joining(),
+            allow_inner_targets=parts.allow_inner_targets,
         )
 
     def _answer(self, intent_id: str, state: IntentState, status: int, body: JsonObject) -> None:

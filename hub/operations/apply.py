@@ -10,24 +10,25 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from hub.errors import HubError, Invalid, NotFound
-from hub.infrastructure import environments, targets
+from hub.infrastructure import environments
+from hub.operations.apply_places import apply_account, apply_target
 from hub.operations.body import Body, Reply
 from hub.operations.context import Context
 from hub.operations.operation import Done, JsonObject, Operation, Scope, require, sentence_of
 from hub.operations.sealed_values import Path
 from hub.operations.variables import scopes_of_value
 from hub.permissions import Permission
-from hub.projects import documents, finding, lifecycles, projects, targeting, variable_sets, variables
+from hub.projects import documents, finding, lifecycles, projects, variable_sets, variables
 from hub.projects.differences import Change, changes
 from hub.projects.documents import (
     KINDS,
     EnvironmentDocument,
     LifecycleDocument,
     ProjectDocument,
-    TargetDocument,
     VariableSetDocument,
 )
 from hub.projects.variables import Owner, VariableBody
+from hub.queries.environments import names as environment_names
 from hub.storage.database import write_tx
 from hub.storage.models import Environment, Lifecycle, Project, VariableSet
 
@@ -76,6 +77,8 @@ def secret_paths(request: JsonObject) -> Iterable[Path]:
         for position, variable in enumerate(listed if isinstance(listed, list) else []):
             if isinstance(variable, dict) and variable.get("secret") is True:
                 found.append(("documents", index, "variables", position, "value"))
+        secrets = document.get("secrets") if isinstance(document, dict) else None
+        found += [("documents", index, "secrets", name) for name in secrets] if isinstance(secrets, dict) else []
     return found
 
 
@@ -132,7 +135,8 @@ class _Applying:
             "Environment": self._environment,
             "Lifecycle": self._lifecycle,
             "VariableSet": self._variable_set,
-            "Target": self._target,
+            "Account": lambda found: apply_account(self._context, found),
+            "Target": lambda found: apply_target(self._context, found),
             "Project": self._project,
         }
         try:
@@ -157,7 +161,7 @@ class _Applying:
 
     def _environment(self, document: EnvironmentDocument) -> tuple[Document | None, Document, str]:
         require(self._context.caller, Permission.ENVIRONMENT_EDIT, Scope())
-        row = _existing(Environment, document.name)
+        row = finding.existing(Environment, document.name)
         if row is None:
             row = environments.create_environment(
                 self._context, document.name, document.description or "", document.position
@@ -172,7 +176,7 @@ class _Applying:
 
     def _lifecycle(self, document: LifecycleDocument) -> tuple[Document | None, Document, str]:
         require(self._context.caller, Permission.LIFECYCLE_EDIT, Scope())
-        row = _existing(Lifecycle, document.name)
+        row = finding.existing(Lifecycle, document.name)
         if row is None:
             row = lifecycles.create(self._context, document.name, document.phases or [], document.description or "")
             return None, documents.lifecycle_document(row), row.id
@@ -182,7 +186,7 @@ class _Applying:
 
     def _variable_set(self, document: VariableSetDocument) -> tuple[Document | None, Document, str]:
         require(self._context.caller, Permission.VARIABLE_SET_EDIT, Scope())
-        row = _existing(VariableSet, document.name)
+        row = finding.existing(VariableSet, document.name)
         before = None if row is None else _with_versions(documents.variable_set_document(row), row)
         if row is None:
             row = variable_sets.create(document.name, document.description or "")
@@ -191,26 +195,8 @@ class _Applying:
         self._variables(row, None, Permission.VARIABLE_SET_EDIT, document.variables)
         return before, _with_versions(documents.variable_set_document(row), row), row.id
 
-    def _target(self, document: TargetDocument) -> tuple[Document | None, Document, str]:
-        row = targeting.target(document.name, "name")
-        wanted = [finding.environment(ref, "environments").id for ref in document.environments or []]
-        for found in {*targeting.environments_of(row), *wanted} or {None}:
-            require(self._context.caller, Permission.TARGET_EDIT, Scope(environment=found))
-        names = _environment_names()
-        before = documents.target_document(row, names)
-        roles_differ = document.roles is not None and sorted(set(document.roles)) != sorted(row.roles)
-        moved = document.environments is not None and set(wanted) != set(targeting.environments_of(row))
-        if roles_differ or moved:
-            row = targets.update_target(
-                self._context,
-                row.id,
-                roles=document.roles,
-                environments=wanted if document.environments is not None else None,
-            )
-        return before, documents.target_document(row, names), row.id
-
     def _project(self, document: ProjectDocument) -> tuple[Document | None, Document, str]:
-        row = _existing(Project, document.name)
+        row = finding.existing(Project, document.name)
         before = None if row is None else self._project_before(row)
         if row is None:
             row = self._new_project(document)
@@ -222,12 +208,12 @@ class _Applying:
                 self._context, row, document.process, self._context.step_kinds, if_version=0, at="process"
             )
         self._variables(row, row.id, Permission.VARIABLE_EDIT, document.variables)
-        after = _with_versions(documents.project_document(row, _environment_names()), row)
+        after = _with_versions(documents.project_document(row, environment_names()), row)
         return before, after, row.id
 
     def _project_before(self, row: Project) -> Document:
         require(self._context.caller, Permission.PROJECT_EDIT, Scope(row.id))
-        return _with_versions(documents.project_document(row, _environment_names()), row)
+        return _with_versions(documents.project_document(row, environment_names()), row)
 
     def _new_project(self, document: ProjectDocument) -> Project:
         require(self._context.caller, Permission.PROJECT_CREATE, Scope())
@@ -278,19 +264,8 @@ class _Applying:
         return fault
 
 
-def _existing(model: Any, name: str) -> Any:
-    try:
-        return finding.find(model, name, "", names=(model.name,))
-    except NotFound:
-        return None
-
-
 def _environment(row: Environment) -> Document:
     return documents.environment_document(row) | {"position": row.position}
-
-
-def _environment_names() -> dict[str, str]:
-    return {row.id: row.name for row in Environment.select()}
 
 
 def _with_versions(document: Document, owner: Owner) -> Document:

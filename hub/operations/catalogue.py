@@ -5,12 +5,14 @@ from typing import Any
 
 from hub.operations import (
     access,
+    accounts,
     apply,
     environments,
     infrastructure,
     lifecycles,
     packages,
     projects,
+    reached_targets,
     releases,
     setting_up,
     variables,
@@ -26,6 +28,8 @@ _MODULES = (
     releases,
     work,
     infrastructure,
+    accounts,
+    reached_targets,
     packages,
     access,
     setting_up,

@@ -26,7 +26,10 @@ class Joining:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`step_kinds`: as the runner that new plans name announces them."""
+    """`step_kinds`: as the runner that new plans name announces them.
+
+    `allow_inner_targets`: whether targets may have addresses of the hub's own machine.
+    """
 
     caller: Caller
     now_ms: int
@@ -35,6 +38,7 @@ class Context:
     orchestrator: Orchestrator
     step_kinds: Mapping[str, StepKind]
     joining: Joining
+    allow_inner_targets: bool = False
 
     @property
     def actor(self) -> str:

@@ -105,12 +105,14 @@ def _ssh(place: Place, accounts: Mapping[str, AccountInput], environment: str) -
         "python": _text(place, "python"),
         "account_kind": str(account.kind),
         "allow_weak": bool(place.endpoint.get("allow_weak", False)),
+        "allow_inner": bool(place.endpoint.get("allow_inner", False)),
     }
     return Reached(endpoint, {f"{ENDPOINT_SECRETS}{name}": secret_ref(account.id, name) for name in account.secrets})
 
 
 def _scanned(place: Place) -> Reached:
-    return Reached({"host": _text(place, "host"), "port": place.endpoint.get("port", 22)})
+    inner = bool(place.endpoint.get("allow_inner", False))
+    return Reached({"host": _text(place, "host"), "port": place.endpoint.get("port", 22), "allow_inner": inner})
 
 
 def _cloud(place: Place, named: str, accounts: Mapping[str, AccountInput], environment: str) -> Reached:

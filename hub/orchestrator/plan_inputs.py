@@ -82,10 +82,16 @@ def for_deployment(
 
 
 def for_one_step(
-    context: Reading, task: str, step: StepInput, targets: Iterable[Target], limits: PlanLimits
+    context: Reading,
+    task: str,
+    step: StepInput,
+    targets: Iterable[Target],
+    limits: PlanLimits,
+    *,
+    even_disabled: bool = False,
 ) -> PlanInputs:
     """One step on the targets named, without a release: the script console, a check."""
-    found = tuple(_usable(context, targets))
+    found = tuple(_usable(context, targets, even_disabled=even_disabled))
     return PlanInputs(
         task=task,
         project=_NOWHERE,
@@ -133,7 +139,7 @@ def _targets_in(context: Reading, environment: Environment) -> list[TargetInput]
     return _usable(context, rows.where(TargetEnvironment.environment == environment.id))
 
 
-def _usable(context: Reading, targets: Iterable[Target]) -> list[TargetInput]:
+def _usable(context: Reading, targets: Iterable[Target], *, even_disabled: bool = False) -> list[TargetInput]:
     rows = list(targets)
     spokes = {spoke.id: spoke for spoke in Spoke.select().where(Spoke.id.in_([row.spoke for row in rows]))}
     return [
@@ -142,7 +148,7 @@ def _usable(context: Reading, targets: Iterable[Target]) -> list[TargetInput]:
             name=row.name,
             spoke=row.spoke or "",
             roles=frozenset(row.roles),
-            unusable=_why_not(context, row, spokes.get(row.spoke)),
+            unusable=_why_not(context, row, spokes.get(row.spoke), even_disabled=even_disabled),
             kind=row.kind,
             endpoint=row.endpoint,
         )
@@ -150,8 +156,8 @@ def _usable(context: Reading, targets: Iterable[Target]) -> list[TargetInput]:
     ]
 
 
-def _why_not(context: Reading, target: Target, spoke: Spoke | None) -> str:
-    if target.disabled_at is not None:
+def _why_not(context: Reading, target: Target, spoke: Spoke | None, *, even_disabled: bool = False) -> str:
+    if target.disabled_at is not None and not even_disabled:
         return f"it is disabled: {target.disabled_reason}" if target.disabled_reason else "it is disabled"
     if spoke is None:
         return "no spoke serves it"

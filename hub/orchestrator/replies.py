@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hub.events.record import record
+from hub.events.record import SYSTEM, record
+from hub.infrastructure.host_keys import CHANGED, note_changed_key
 from hub.orchestrator.effects import Level
 from hub.orchestrator.events import Event, JobAccepted, JobEnded, JobStarted
 from hub.orchestrator.held import HeldResults
@@ -25,7 +26,7 @@ from hub.storage.database import current_transaction, is_postgres
 from hub.storage.models import Artifact, IssuedFrame, Job, OutputVariable, new_row_id
 from runner.contract.masking import mask_text
 from wire.errors import Code
-from wire.messages import Ack, AckState, Reject, Result, encode
+from wire.messages import Ack, AckState, EndState, Reject, Result, encode
 
 logger = logging.getLogger(__name__)
 
@@ -144,8 +145,19 @@ class Replies:
         state, message = _end(body)
         masks = self._masks.of(job.task, job.id) if message else None
         message = mask_text(message, masks) if masks is not None else message
+        # What a script says of itself comes only after its start, and never as unknown.
+        if body.message.startswith(CHANGED) and (body.started_at == 0 or body.state is EndState.UNKNOWN):
+            self._changed_key(job, body.message, now_ms)
         heard.add(job.task, JobEnded(opened.cid, state, body.exit_code, _plain(message)))
         return True
+
+    def _changed_key(self, job: Any, message: str, now_ms: int) -> None:
+        """The machine that answered there is perhaps not the target: no further credentials go there."""
+        reason = note_changed_key(self._parts.seals, job.target, message, now_ms)
+        if reason:
+            detail = {"name": job.target_name, "reason": reason}
+            record("target.disable", f"target:{job.target}", actor=SYSTEM, detail=detail)
+            say(self._parts.vault, job.task, now_ms, Level.ERROR, f"{job.target_name} is disabled: {reason}", job.step)
 
     def _bring_in(self, job: Any, body: Result) -> None:
         """Outputs and artifacts, as they came; nothing of them is ever expanded."""
@@ -225,7 +237,7 @@ def _known(batch: Iterable[Opened]) -> _Known:
     replies = [opened for opened in batch if opened.cid and opened.received.header.rh]
     cids = list({opened.cid for opened in replies})
     query = Job.select(
-        Job.id, Job.task, Job.step, Job.target_name, Job.spoke, Job.state, Job.sent_at, Job.started_at,
+        Job.id, Job.task, Job.step, Job.target, Job.target_name, Job.spoke, Job.state, Job.sent_at, Job.started_at,
         Job.log_next_record, Job.log_chain, Job.log_gaps, Job.log_state, Job.result_sha256,
     ).where(Job.id.in_(cids)).order_by(Job.id)  # fmt: skip
     jobs = query.for_update() if is_postgres() else query

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from hub.errors import Conflict
+from hub.infrastructure.host_keys import SCAN_STEP
 from hub.orchestrator import plan_inputs
 from hub.orchestrator.events import CancelAsked
 from hub.orchestrator.plan import DeploymentPlan, again
@@ -122,6 +123,15 @@ class Orchestrator:
         step = StepInput(name="Check", kind="check", timeout_s=_CHECK_PICKUP_S, op=Op.CHECK)
         inputs = plan_inputs.for_one_step(context, task_id, step, [target], self._limits)
         task = _task(context, task_id, TaskKind.HEALTH_CHECK, f"Check {target.name}")
+        self._begin(task, plan(inputs, self._new_id))
+        return task
+
+    def submit_scan(self, context: Asking, target: Target) -> Task:
+        """Look which host key an SSH target shows, though it be disabled; nothing is believed, and no one logs in."""
+        task_id = self._new_id()
+        step = StepInput(name=SCAN_STEP, kind="scan-host-key", timeout_s=_CHECK_PICKUP_S, op=Op.SCAN_HOST_KEY)
+        inputs = plan_inputs.for_one_step(context, task_id, step, [target], self._limits, even_disabled=True)
+        task = _task(context, task_id, TaskKind.HOST_KEY_SCAN, f"Scan the host key of {target.name}")
         self._begin(task, plan(inputs, self._new_id))
         return task
 

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from hub.infrastructure.display_names import MAX_LENGTH
+from hub.infrastructure.endpoint_body import EndpointBody, ReachedKind
 from hub.operations.body import Body, Line, Name, Ref, RefList, RoleList, Text
 from hub.projects import lifecycles, projects, targeting, variables
 from hub.projects.lifecycles import PhaseList
 from hub.projects.process import ProcessBody, as_written
 from hub.projects.variables import VariableList
-from hub.storage.models import Environment, Lifecycle, Project, Target, Variable, VariableSet
+from hub.storage.models import Account, Environment, Lifecycle, Project, Target, Variable, VariableSet
 
 Document = dict[str, Any]
 
@@ -39,11 +40,26 @@ class VariableSetDocument(Body):
     variables: VariableList | None = None
 
 
-class TargetDocument(Body):
-    """Of a target that exists: a machine joins by enrolling, not by being written down."""
+class AccountDocument(Body):
+    """Values of secrets come from where the file is applied; null keeps the one that is there."""
+
+    kind: Literal["Account"]
+    name: Name
+    type: Literal["ssh-key", "password", "aws", "azure", "google", "generic"]
+    fields: Annotated[dict[str, Annotated[str, Field(max_length=65_536)]], Field(max_length=100)] | None = None
+    secrets: Annotated[dict[str, Annotated[str, Field(max_length=65_536)] | None], Field(max_length=100)] | None = (
+        Field(None, repr=False)
+    )
+    environments: RefList | None = None
+    description: Line | None = None
+
+
+class TargetDocument(EndpointBody):
+    """Of a target that exists, or, with a `type`, of one that is made; any other machine joins by enrolling."""
 
     kind: Literal["Target"]
     name: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
+    type: ReachedKind | None = None
     roles: RoleList | None = None
     environments: RefList | None = None
 
@@ -64,6 +80,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "Environment": EnvironmentDocument,
     "Lifecycle": LifecycleDocument,
     "VariableSet": VariableSetDocument,
+    "Account": AccountDocument,
     "Target": TargetDocument,
     "Project": ProjectDocument,
 }
@@ -88,13 +105,35 @@ def variable_set_document(row: VariableSet) -> Document:
     }
 
 
+def account_document(row: Account, names: dict[str, str]) -> Document:
+    """Secrets are named, and come from the environment when the file is applied again."""
+    head = {"kind": "Account", "name": row.name, "type": str(row.kind), "description": row.description}
+    return _without_blanks(head) | {
+        "fields": dict(row.fields),
+        "secrets": {
+            name: {"value_from_env": _environment_name(f"{row.name}_{name}")} for name in sorted(row.secrets_sealed)
+        },
+        "environments": sorted(names.get(found, found) for found in row.environments),
+    }
+
+
 def target_document(row: Target, names: dict[str, str]) -> Document:
     return {
         "kind": "Target",
         "name": row.name,
+        **_endpoint_document(row),
         "roles": sorted(row.roles),
         "environments": sorted(names[found] for found in targeting.environments_of(row) if found in names),
     }
+
+
+def _endpoint_document(row: Target) -> Document:
+    """Nothing of a target on which its own spoke stands."""
+    if not row.endpoint:
+        return {}
+    account = Account.get_or_none(Account.id == row.endpoint.get("account"))
+    written = {name: value for name, value in row.endpoint.items() if name in EndpointBody.model_fields and value}
+    return {"type": str(row.kind), **written} | ({"account": account.name} if account is not None else {})
 
 
 def project_document(row: Project, names: dict[str, str]) -> Document:

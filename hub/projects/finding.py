@@ -41,6 +41,14 @@ def find(
     raise NotFound(f"no {what} {ref!r}", field=field)
 
 
+def existing(model: Any, name: str) -> Any:
+    """The row of this name; None where there is none yet."""
+    try:
+        return find(model, name, "", names=(model.name,))
+    except NotFound:
+        return None
+
+
 def environment(ref: str, field: str | None = None) -> Environment:
     row: Environment = find(Environment, ref, "environment", names=(Environment.name,), field=field)
     return row

@@ -1,15 +1,51 @@
 """Targets, the spokes that serve them, and the join codes by which spokes come in."""
 
-from hub.infrastructure import spokes
+from hub.errors import NotFound
+from hub.infrastructure import host_keys, spokes
+from hub.infrastructure.ssh_input import fingerprint_of
 from hub.operations.body import Reply
 from hub.projects import finding, targeting
 from hub.queries import environments as environment_queries
 from hub.queries.listing import Order, Page, Slice, at_text, page, time_text
-from hub.storage.models import JoinToken, Spoke, Target, TargetEnvironment
+from hub.states import TargetKind
+from hub.storage.models import Account, JoinToken, Spoke, Target, TargetEnvironment
+
+
+class EndpointView(Reply):
+    """How a target is reached; null what its kind does not have. `fingerprint`: of the host key that was confirmed.
+
+    `account` is a name. `changed_to`: the fingerprint of another key, which stopped the target.
+    """
+
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    account: str | None = None
+    host_key: str | None = None
+    fingerprint: str | None = None
+    changed_to: str | None = None
+    home: str | None = None
+    python: str | None = None
+    allow_weak: bool | None = None
+    region: str | None = None
+    properties: dict[str, str] | None = None
+    address: str | None = None
+    thumbprint: str | None = None
+
+
+class HostKeyView(Reply):
+    """`scanned_…`: what the machine showed when it was last looked at; nobody has compared that yet."""
+
+    confirmed: str | None
+    confirmed_fingerprint: str | None
+    scanned: str | None
+    scanned_fingerprint: str | None
+    scanned_at: str | None
+    scan_task: str | None
 
 
 class TargetView(Reply):
-    """`thumbprint`: of the spoke that serves it, in full."""
+    """`thumbprint`: of the spoke that serves it, in full. `endpoint`: null where a spoke stands on it."""
 
     id: str
     name: str
@@ -23,6 +59,7 @@ class TargetView(Reply):
     runner: int
     spoke: str | None
     thumbprint: str | None
+    endpoint: EndpointView | None
     disabled: bool
     disabled_reason: str
     version: int
@@ -78,9 +115,44 @@ def target_view(row: Target) -> TargetView:
         runner=spoke.runner_release if spoke else 0,
         spoke=spoke.id if spoke else None,
         thumbprint=spokes.thumbprint_of(spoke) if spoke else None,
+        endpoint=endpoint_view(row),
         disabled=row.disabled_at is not None,
         disabled_reason=row.disabled_reason,
         version=row.version,
+    )
+
+
+def endpoint_view(row: Target) -> EndpointView | None:
+    if not row.endpoint:
+        return None
+    shown = {name: value for name, value in row.endpoint.items() if name in EndpointView.model_fields}
+    shown["account"] = _account_name(row)
+    if row.kind is TargetKind.SSH:
+        key = row.endpoint["host_key"]
+        shown |= {"host_key": key or None, "fingerprint": fingerprint_of(key) if key else None}
+        shown["user"] = row.endpoint["user"] or None
+    return EndpointView(**shown)
+
+
+def _account_name(row: Target) -> str | None:
+    wanted = row.endpoint.get("account")
+    found = Account.get_or_none(Account.id == wanted) if wanted else None
+    return found.name if found is not None else None
+
+
+def host_key(ref: str) -> HostKeyView:
+    """The key that is pinned, and the one that the last scan found."""
+    row = targeting.target(ref)
+    if row.kind is not TargetKind.SSH:
+        raise NotFound(f"target {row.name!r} is {row.kind}: it has no host key")
+    confirmed, scanned = row.endpoint["host_key"], host_keys.last_scan(row)
+    return HostKeyView(
+        confirmed=confirmed or None,
+        confirmed_fingerprint=fingerprint_of(confirmed) if confirmed else None,
+        scanned=scanned.host_key if scanned else None,
+        scanned_fingerprint=scanned.fingerprint if scanned else None,
+        scanned_at=time_text(scanned.at_ms) if scanned else None,
+        scan_task=scanned.task if scanned else None,
     )
 
 
@@ -121,8 +193,12 @@ def join_code_view(row: JoinToken) -> JoinCodeView:
     )
 
 
-def targets(part: Slice, *, q: str = "", role: str = "", environment: str = "", health: str = "") -> Page[TargetView]:
+def targets(
+    part: Slice, *, q: str = "", role: str = "", environment: str = "", health: str = "", kind: str = ""
+) -> Page[TargetView]:
     query = Target.select()
+    if kind:
+        query = query.where(Target.kind == kind)
     if q:
         query = query.where(Target.name.contains(q))
     if health:

@@ -161,6 +161,7 @@ def running_api(
     rate_limit: RateLimit | None = None,
     engine: bool = True,
     change: Callable[[ApiParts], ApiParts] = lambda parts: parts,
+    allow_inner_targets: bool = False,
 ) -> Iterator[ApiHub]:
     """A hub with one administrator; `engine=False` leaves intents unanswered."""
     with ExitStack() as stack:
@@ -171,7 +172,7 @@ def running_api(
         stack.callback(portal_connection.close)
         stack.callback(hub_connection.close)
         parts = change(_api_parts(hub, portal_connection, limits or ApiLimits(), rate_limit or RateLimit(1e6, 10**6)))
-        answering = Answering(_answering_parts(hub, hub_connection))
+        answering = Answering(replace(_answering_parts(hub, hub_connection), allow_inner_targets=allow_inner_targets))
         api = ApiHub(hub, create_app(parts), parts, answering, broker)
         api.key = api.as_user("root", "system-admin")
         if engine:

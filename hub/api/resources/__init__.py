@@ -2,6 +2,7 @@
 
 from hub.api.resources import (
     access,
+    accounts,
     apply,
     artifacts,
     deployments,
@@ -32,6 +33,7 @@ ALL_RESOURCES = (
     infrastructure.TARGETS,
     infrastructure.SPOKES,
     infrastructure.JOIN_CODES,
+    accounts.RESOURCE,
     packages.RESOURCE,
     artifacts.RESOURCE,
     apply.RESOURCE,

@@ -6,7 +6,7 @@ from hub.api.query_string import ListQuery, SearchQuery, Word
 from hub.api.route import Call, Resource
 from hub.permissions import Permission
 from hub.queries import infrastructure as queries
-from hub.queries.infrastructure import JoinCodeView, SpokeView, TargetView
+from hub.queries.infrastructure import HostKeyView, JoinCodeView, SpokeView, TargetView
 from hub.queries.listing import Page
 
 TARGETS = Resource("targets")
@@ -18,6 +18,7 @@ class TargetsQuery(SearchQuery):
     role: Word = ""
     environment: Word = ""
     health: Literal["", "healthy", "warning", "unhealthy", "unavailable", "unknown"] = ""
+    kind: Literal["", "polling", "listening", "ssh", "cloud", "local"] = ""
 
 
 class SpokesQuery(ListQuery):
@@ -27,7 +28,8 @@ class SpokesQuery(ListQuery):
 @TARGETS.get("/targets", Page[TargetView], Permission.TARGET_VIEW, "All targets", query=TargetsQuery)
 def list_targets(call: Call) -> Page[TargetView]:
     query = call.query
-    return queries.targets(query.slice, q=query.q, role=query.role, environment=query.environment, health=query.health)
+    chosen = {"role": query.role, "environment": query.environment, "health": query.health, "kind": query.kind}
+    return queries.targets(query.slice, q=query.q, **chosen)
 
 
 @TARGETS.get("/targets/<target>", TargetView, Permission.TARGET_VIEW, "One target")
@@ -35,11 +37,22 @@ def show_target(_: Call, target: str) -> TargetView:
     return queries.target(target)
 
 
+@TARGETS.get(
+    "/targets/<target>/host-key", HostKeyView, Permission.TARGET_VIEW, "An SSH target's host key: pinned, and scanned"
+)
+def show_host_key(_: Call, target: str) -> HostKeyView:
+    return queries.host_key(target)
+
+
+TARGETS.change("POST", "/targets", "target.create")
 TARGETS.change("PUT", "/targets/<target>", "target.update")
 TARGETS.change("DELETE", "/targets/<target>", "target.delete")
 TARGETS.change("POST", "/targets/<target>/enable", "target.enable")
 TARGETS.change("POST", "/targets/<target>/disable", "target.disable")
 TARGETS.change("POST", "/targets/<target>/check", "target.check")
+TARGETS.change("POST", "/targets/<target>/endpoint", "target.set-endpoint")
+TARGETS.change("POST", "/targets/<target>/scan-host-key", "target.scan-host-key")
+TARGETS.change("POST", "/targets/<target>/confirm-host-key", "target.confirm-host-key")
 
 
 @SPOKES.get("/spokes", Page[SpokeView], Permission.SPOKE_VIEW, "Spokes, newest first", query=SpokesQuery)

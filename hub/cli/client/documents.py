@@ -116,13 +116,32 @@ class _Reader:
 
 
 def _with_environment(document: dict[str, Any], file: Path, lines: Lines) -> dict[str, Any]:
-    """`value_from_env: NAME` becomes `value` with what this process's environment says."""
+    """Values from elsewhere are put in: `value_from_env: NAME`, and for secrets of accounts `file_from_env: NAME`."""
     for i, variable in enumerate(document.get("variables") or []):
-        if not isinstance(variable, dict) or "value_from_env" not in variable:
-            continue
-        name = str(variable.pop("value_from_env"))
-        if name not in os.environ:
+        if isinstance(variable, dict) and "value_from_env" in variable:
             line = lines.get(f"/variables/{i}/value_from_env", lines[""])
-            raise CommandFailed(f"{file}:{line}: {name} is not set in the environment of this command", Status.USAGE)
-        variable["value"] = os.environ[name]
+            variable["value"] = _from_env(str(variable.pop("value_from_env")), f"{file}:{line}")
+    secrets = document.get("secrets")
+    for name, given in secrets.items() if isinstance(secrets, dict) else ():
+        if isinstance(given, dict):
+            secrets[name] = _secret(given, f"{file}:{lines.get(f'/secrets/{name}', lines[''])}")
     return document
+
+
+def _secret(given: dict[str, Any], place: str) -> str:
+    """The value itself, or that of the file that the variable names: a private key is a file already."""
+    if list(given) == ["value_from_env"]:
+        return _from_env(str(given["value_from_env"]), place)
+    if list(given) == ["file_from_env"]:
+        path = Path(_from_env(str(given["file_from_env"]), place)).expanduser()
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandFailed(f"{place}: {path} cannot be read as text", Status.USAGE) from error
+    raise CommandFailed(f"{place}: expected a text, value_from_env: NAME or file_from_env: NAME", Status.USAGE)
+
+
+def _from_env(name: str, place: str) -> str:
+    if name not in os.environ:
+        raise CommandFailed(f"{place}: {name} is not set in the environment of this command", Status.USAGE)
+    return os.environ[name]

@@ -209,13 +209,18 @@ class Rig:
 
 @dataclass
 class Run:
-    """What a simulated supervisor does: lines to print, outputs, how it ends; `gate` holds it before its end."""
+    """What a simulated supervisor does: lines to print, outputs, how it ends; `gate` holds it before its end.
+
+    `begun`: False where nothing was ever started.
+    """
 
     lines: tuple = ()
     outputs: tuple = ()
     state: str = "succeeded"
     exit_code: int = 0
     gate: Event | None = None
+    message: str = ""
+    begun: bool = True
 
 
 def succeed(command):
@@ -312,8 +317,21 @@ class SimSpoke:
         chain = kept.spool[-1][1] if kept.spool else CHAIN_START
         outputs = tuple(Output(*output) for output in run.outputs)
         at = int(time.time() * 1000)
+        began = at if run.begun else 0
         kept.result = Result(
-            EndState(run.state), run.exit_code, "", outputs, (), (), 0, None, at, at, len(kept.spool), chain.hex(), ""
+            EndState(run.state),
+            run.exit_code,
+            run.message,
+            outputs,
+            (),
+            (),
+            0,
+            None,
+            began,
+            at,
+            len(kept.spool),
+            chain.hex(),
+            "",
         )
         self.reply(kept, MessageType.RESULT, kept.result)
 

@@ -1,25 +1,30 @@
 """How a plan says where a machine is and with what one gets in; and when there can be no plan."""
 
+import base64
+import struct
 from types import SimpleNamespace
 
 import pytest
 
-from hub.infrastructure import accounts
+from hub.errors import Conflict
+from hub.infrastructure import accounts, host_keys, targets
 from hub.infrastructure.accounts import AccountRequest
+from hub.infrastructure.ssh_input import fingerprint_of
 from hub.orchestrator import task_log
 from hub.orchestrator.endpoints import AccountInput
 from hub.orchestrator.errors import PlanImpossible
 from hub.orchestrator.plan_codec import decode_plan, encode_plan, shown
 from hub.orchestrator.planner import StepInput, VariableInput, plan
-from hub.states import AccountKind, JobState, TargetKind, TaskState
+from hub.states import AccountKind, Health, JobState, TargetKind, TaskState
 from hub.storage.database import write_tx
-from hub.storage.models import Account, Job
+from hub.storage.models import Account, Job, Target
 from runner.contract.job import Job as RunnerJob
 from tests.hub.orchestrator.plans import counted, inputs, target
 from tests.hub.orchestrator.rig import Rig, Run
 from wire.messages import Op
 
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1hbnlhcm0gbWFueWFybSBtYW55YXJtIG1hbnlhcm0h"
+OTHER_KEY = f"ssh-ed25519 {base64.b64encode(struct.pack('>I', 11) + b'ssh-ed25519' + bytes(36)).decode()}"
 SSH = {"host": "10.0.0.7", "port": 2222, "user": "", "host_key": HOST_KEY, "account": "acc-1"}
 CLOUD = {"account": "acc-2", "region": "eu-west-1", "properties": {"bucket": "www"}}
 DEPLOY = AccountInput("acc-1", "deploy", AccountKind.SSH_KEY, {"user": "deploy"}, ("passphrase", "private_key"))
@@ -45,7 +50,7 @@ def test_an_ssh_target_takes_endpoint_and_credentials_along_and_the_runner_hears
     job = told(found)
     assert job.target.endpoint == {
         "kind": "ssh", "host": "10.0.0.7", "port": 2222, "user": "deploy", "host_key": HOST_KEY, "home": "",
-        "python": "", "account_kind": "ssh-key", "allow_weak": False,
+        "python": "", "account_kind": "ssh-key", "allow_weak": False, "allow_inner": False,
     }  # fmt: skip
     assert found.secrets_of(job) == {
         "Token": "row-1",
@@ -97,7 +102,7 @@ def test_endpoints_come_back_from_a_plans_bytes():
 
 def test_a_scan_says_where_and_brings_no_credentials():
     job = told(found := planned(StepInput("scan", "check", op=Op.SCAN_HOST_KEY), ssh(host_key="", account="gone")))
-    assert job.target.endpoint == {"host": "10.0.0.7", "port": 2222}
+    assert job.target.endpoint == {"host": "10.0.0.7", "port": 2222, "allow_inner": False}
     assert found.secrets_of(job) == {}
 
 
@@ -151,13 +156,16 @@ def rig(installed_hub_on_each):
     made.close()
 
 
+def acting(rig):
+    return SimpleNamespace(caller=rig.context.caller, now_ms=1, vault=rig.hub.vault, seals=rig.hub.seals)
+
+
 def ssh_spoke(rig, work):
     """A spoke that serves web-1 over SSH, and the account that the target names."""
     spoke = rig.spoke("web-1", work).start()
-    acting = SimpleNamespace(caller=rig.context.caller, now_ms=0, vault=rig.hub.vault, seals=rig.hub.seals)
     with write_tx():
         wanted = AccountRequest("deploy", AccountKind.PASSWORD, {"user": "deploy"}, {"password": "a long passphrase"})
-        account = accounts.create_account(acting, wanted)
+        account = accounts.create_account(acting(rig), wanted)
         spoke.target.kind, spoke.target.endpoint = TargetKind.SSH, {**SSH, "account": account.id}
         spoke.target.version += 1
         rig.hub.seals.seal(spoke.target)
@@ -193,3 +201,61 @@ def test_an_account_that_was_changed_outside_the_hub_makes_no_plan(rig):
     Account.update(fields={"user": "root"}).where(Account.id == account.id).execute()
     with pytest.raises(PlanImpossible, match="changed outside the hub"):
         rig.run("hello", spoke)
+
+
+def refused_by_another_key(command, found="SHA256:" + "x" * 43):
+    return Run(state="failed", message=f"SSH_HOSTKEY: expected {fingerprint_of(HOST_KEY)}, found {found}", begun=False)
+
+
+def test_a_changed_host_key_stops_the_target_with_both_fingerprints_until_it_is_confirmed(rig):
+    spoke, _ = ssh_spoke(rig, refused_by_another_key)
+    rig.engine.start()
+    task = rig.ended(rig.run("hello", spoke), TaskState.FAILED)
+    found = spoke.target = Target.get_by_id(spoke.target.id)
+    reason = f"host key changed: expected {fingerprint_of(HOST_KEY)}, found SHA256:{'x' * 43}"
+    assert (found.health, found.health_reason, found.disabled_reason) == (
+        Health.UNHEALTHY,
+        reason,
+        f"SSH_HOSTKEY: {reason}",
+    )
+    assert rig.hub.seals.holds(found)
+    assert any(reason in line.text for line in task_log.read(rig.hub.vault, task.id)[0])
+    with pytest.raises(PlanImpossible, match="it is disabled: SSH_HOSTKEY"):
+        rig.run("hello", spoke)
+    with pytest.raises(Conflict, match="compare and confirm"), write_tx():
+        targets.enable_target(acting(rig), found.id)
+    with write_tx():
+        again = host_keys.confirm_host_key(acting(rig), Target.get_by_id(found.id), host_key=OTHER_KEY)
+    assert (again.disabled_at, again.endpoint["host_key"], again.health) == (None, OTHER_KEY, Health.UNKNOWN)
+    assert "changed_to" not in again.endpoint
+
+
+def test_what_a_script_says_of_host_keys_stops_nothing(rig):
+    spoke, _ = ssh_spoke(rig, lambda command: Run(state="failed", message=refused_by_another_key(command).message))
+    rig.engine.start()
+    rig.ended(rig.run("hello", spoke), TaskState.FAILED)
+    assert Target.get_by_id(spoke.target.id).disabled_at is None
+
+
+def test_a_key_that_is_pinned_no_more_stops_nothing(rig):
+    spoke, _ = ssh_spoke(rig, refused_by_another_key)
+    task = rig.run("hello", spoke)
+    with write_tx():
+        host_keys.confirm_host_key(acting(rig), Target.get_by_id(spoke.target.id), host_key=OTHER_KEY)
+    rig.engine.start()
+    rig.ended(task, TaskState.FAILED)
+    assert Target.get_by_id(spoke.target.id).disabled_at is None
+
+
+def test_a_scan_of_a_disabled_target_goes_out(rig):
+    spoke, _ = ssh_spoke(rig, lambda _: Run(outputs=(("host_key", OTHER_KEY, False),)))
+    with write_tx():
+        targets.disable_target(acting(rig), spoke.target.id, "SSH_HOSTKEY: x")
+    rig.engine.start()
+    with write_tx():
+        task = rig.engine.orchestrator.submit_scan(rig.context, Target.get_by_id(spoke.target.id))
+    rig.ended(task)
+    command = spoke.journal[Job.get(Job.task == task.id).id].command
+    assert (command.op, command.secrets, command.packages) == (Op.SCAN_HOST_KEY, {}, ())
+    scanned = host_keys.last_scan(Target.get_by_id(spoke.target.id))
+    assert (scanned.host_key, scanned.fingerprint) == (OTHER_KEY, fingerprint_of(OTHER_KEY))

@@ -1,0 +1,66 @@
+"""A listening machine introduced by hand: where it is dialled, and the thumbprint that a person read on its console."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hub.acting import Acting
+from hub.errors import Invalid
+from hub.infrastructure.ssh_input import checked_host, split_address
+from hub.infrastructure.targets import check_name, checked_roles, put_into
+from hub.states import Health, TargetKind
+from hub.storage.models import Target
+from wire.errors import Refused
+from wire.keys import parse_thumbprint
+
+LISTENING_PORT = 8444
+
+
+@dataclass(frozen=True, slots=True)
+class Introduced:
+    """`environments` are ids. `allow_inner`: an administrator lets targets be on the hub's own machine."""
+
+    name: str
+    address: str
+    thumbprint: str
+    roles: Sequence[str]
+    environments: Sequence[str]
+    allow_inner: bool = False
+
+
+def introduce(context: Acting, wanted: Introduced) -> Target:
+    """The target of a machine that will answer there with that key; no spoke serves it yet."""
+    check_name(wanted.name)
+    endpoint = {
+        "address": _checked_address(wanted.address, allow_inner=wanted.allow_inner),
+        "thumbprint": _checked_thumbprint(wanted.thumbprint),
+    }
+    row = Target(
+        name=wanted.name,
+        kind=TargetKind.LISTENING,
+        roles=checked_roles(wanted.roles),
+        endpoint=endpoint,
+        health=Health.UNKNOWN,
+        health_reason="never heard of yet",
+        health_since=context.now_ms,
+    )
+    context.seals.seal(row)
+    row.save(force_insert=True)
+    put_into(row, wanted.environments)
+    return row
+
+
+def _checked_address(address: str, *, allow_inner: bool) -> str:
+    host, port = split_address(address, LISTENING_PORT)
+    if not 1 <= port <= 65_535:
+        raise Invalid("expected a port from 1 to 65535", field="address")
+    host = checked_host(host, allow_inner=allow_inner, field="address")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _checked_thumbprint(text: str) -> str:
+    found = "".join(text.split())
+    try:
+        parse_thumbprint(found)
+    except Refused as error:
+        raise Invalid("expected what `manyarm-spoke thumbprint` prints on the machine", field="thumbprint") from error
+    return found
