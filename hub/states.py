@@ -60,6 +60,7 @@ class OutboxKind(StrEnum):
     WELCOME = "welcome"
     ENROLLED = "enrolled"
     EVENT = "event"
+    ORDER = "order"  # To the spoke itself, with no task behind it.
 
 
 class OutboxState(StrEnum):

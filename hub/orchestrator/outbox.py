@@ -28,10 +28,12 @@ from hub.storage.models import IssuedFrame, Job, Outbox, Spoke, SpokeSession
 from wire.connection import Outgoing
 from wire.errors import Refused, Unroutable
 from wire.exchange import Sealed
+from wire.messages import Op
 from wire.topology import COMMANDS
 
 logger = logging.getLogger(__name__)
 
+_IN_SESSIONS = (OutboxKind.COMMAND, OutboxKind.CANCEL, OutboxKind.ORDER)
 _IDLE_S = 1.0
 _SWEEP_MS = 1_000
 _RETRY_MS = 500
@@ -120,7 +122,7 @@ class Publisher:
         """What a former process had sealed and perhaps not sent: the same cid again does no harm."""
         with write_tx():
             Outbox.update(state=OutboxState.WAITING).where(
-                Outbox.state == OutboxState.PUBLISHED, Outbox.kind.in_([OutboxKind.COMMAND, OutboxKind.CANCEL])
+                Outbox.state == OutboxState.PUBLISHED, Outbox.kind.in_(_IN_SESSIONS)
             ).execute()
 
     def _put_back_failed(self) -> None:
@@ -158,6 +160,7 @@ class Publisher:
         """What may go now: welcomes, then cancels, then commands in the order in which they were asked for."""
         limit = self._parts.limits.batch
         due = self._due_welcomes(limit)
+        due += self._due_orders(limit - len(due))
         kinds = [OutboxKind.CANCEL] if self._stopped() else [OutboxKind.CANCEL, OutboxKind.COMMAND]
         return due + self._due_in_sessions(kinds, limit - len(due)) if len(due) < limit else due
 
@@ -175,6 +178,38 @@ class Publisher:
         return [
             _Due(row, OutboxKind.WELCOME, "", "", "", 0, session_row, Session(spoke, nonce, hub_nonce, *_said(body)), 0)
             for row, spoke, body, session_row, nonce, hub_nonce in rows
+        ]
+
+    def _due_orders(self, limit: int) -> list[_Due]:
+        """What spokes themselves are asked for: before any command, for one may need the keys of the other."""
+        now_ms = self._parts.clock_ms()
+        rows: Any = (
+            Outbox.select(
+                Outbox.id,
+                Outbox.cid,
+                Outbox.body,
+                Outbox.expires_at,
+                Outbox.spoke,
+                SpokeSession.id,
+                SpokeSession.nonce,
+                SpokeSession.seq_out,
+            )
+            .join(SpokeSession, on=(SpokeSession.spoke == Outbox.spoke))
+            .where(
+                Outbox.kind == OutboxKind.ORDER,
+                Outbox.state == OutboxState.WAITING,
+                Outbox.expires_at > now_ms,
+                SpokeSession.live,
+                SpokeSession.valid_until.is_null(),
+            )
+            .order_by(Outbox.id)
+            .limit(limit)
+            .tuples()
+        )
+        return [
+            _Due(row, OutboxKind.ORDER, cid, "", bytes(body).decode(), expires_ms, session, Session(spoke, nonce), seq)
+            for row, cid, body, expires_ms, spoke, session, nonce, seq in rows
+            if self._not_before.get(row, (0, 0))[0] <= now_ms
         ]
 
     def _due_in_sessions(self, kinds: Sequence[OutboxKind], limit: int) -> list[_Due]:
@@ -239,6 +274,8 @@ class Publisher:
         match item.kind:
             case OutboxKind.WELCOME:
                 return self._sealer.welcome(item.session)
+            case OutboxKind.ORDER:
+                return self._sealer.order(item.cid, Op(item.reason), item.session, seq)
             case OutboxKind.CANCEL:
                 return self._sealer.cancel(item.cid, item.reason, item.session, seq)
             case _:

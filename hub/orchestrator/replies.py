@@ -21,9 +21,9 @@ from hub.orchestrator.outbox import republish, settle_cancels
 from hub.orchestrator.parts import EngineParts
 from hub.orchestrator.secret_values import Masks, Secrets
 from hub.orchestrator.steering import Steering, say
-from hub.states import JOB_ENDED, JobState, LogState
+from hub.states import JOB_ENDED, JobState, LogState, OutboxKind, OutboxState
 from hub.storage.database import current_transaction, is_postgres
-from hub.storage.models import Artifact, IssuedFrame, Job, OutputVariable, new_row_id
+from hub.storage.models import Artifact, IssuedFrame, Job, Outbox, OutputVariable, new_row_id
 from runner.contract.masking import mask_text
 from wire.errors import Code
 from wire.messages import Ack, AckState, EndState, Reject, Result, encode
@@ -42,6 +42,7 @@ class _Known:
 
     jobs: dict[str, Any]
     issued: dict[str, tuple[str, str]]
+    orders: dict[str, str]
 
 
 @dataclass(slots=True)
@@ -86,6 +87,8 @@ class Replies:
             body = opened.received.body
             if isinstance(body, Reject):
                 self._reject(opened, body, heard)
+            elif opened.cid in known.orders:
+                self._order(opened, known)
             elif not self._bound(opened, known):
                 continue
             elif isinstance(body, Ack):
@@ -108,6 +111,26 @@ class Replies:
         if known.issued.get(opened.received.header.rh) != (opened.cid, opened.spoke):
             return self._alarm(opened, Code.REPLY_BINDING, "it answers no frame issued for the job")
         return True
+
+    def _order(self, opened: Opened, known: _Known) -> None:
+        """What became of something that the spoke itself was asked for."""
+        if known.orders[opened.cid] != opened.spoke:
+            self._alarm(opened, Code.REPLY_BINDING, "another spoke's order")
+            return
+        if known.issued.get(opened.received.header.rh) != (opened.cid, opened.spoke):
+            self._alarm(opened, Code.REPLY_BINDING, "it answers no frame issued for the order")
+            return
+        body = opened.received.body
+        ended = isinstance(body, Result)
+        if isinstance(body, Result):
+            logger.info("order ended", extra={"spoke": opened.spoke, "state": str(body.state), "why": body.message})
+            if body.state is not EndState.SUCCEEDED:
+                why = {"state": str(body.state), "why": _plain(body.message)}
+                record(
+                    "spoke.order", f"spoke:{opened.spoke}", actor=f"spoke:{opened.spoke}", outcome="failed", detail=why
+                )
+        state = OutboxState.DONE if ended else OutboxState.ACCEPTED
+        Outbox.update(state=state).where(Outbox.cid == opened.cid, Outbox.state != OutboxState.DONE).execute()
 
     def begun(self, jobs: Iterable[Any]) -> None:
         """Lines of these jobs have come, so they run, whether or not their spoke said so."""
@@ -247,7 +270,17 @@ def _known(batch: Iterable[Opened]) -> _Known:
         .where(IssuedFrame.frame_sha256.in_(hashes))
         .tuples()
     )
-    return _Known({job.id: job for job in jobs}, {digest: (cid, spoke) for digest, cid, spoke in frames})
+    found = {job.id: job for job in jobs}
+    issued = {digest: (cid, spoke) for digest, cid, spoke in frames}
+    return _Known(found, issued, _orders([cid for cid in cids if cid not in found]))
+
+
+def _orders(cids: Sequence[str]) -> dict[str, str]:
+    """Which of these are no jobs but orders to the spoke itself, and to which one."""
+    if not cids:
+        return {}
+    rows: Any = Outbox.select(Outbox.cid, Outbox.spoke).where(Outbox.cid.in_(cids), Outbox.kind == OutboxKind.ORDER)
+    return dict(rows.tuples())
 
 
 def _acknowledge(opened: Opened, body: Ack, known: _Known, heard: _Heard) -> None:

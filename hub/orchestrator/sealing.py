@@ -17,10 +17,11 @@ from hub.storage.models import OutputVariable, Spoke
 from wire.envelope import MessageType
 from wire.exchange import Sealed, seal_to_spoke
 from wire.keys import BoxPublicKey, SigningKey, hex_bytes
-from wire.messages import Body, Cancel, Command, Op, Welcome
+from wire.messages import Body, Cancel, Command, Limits, Op, Welcome
 
 _SPOKES_KEPT = 4096
 _WELCOME_TTL_S = 60
+_NO_WORK = Limits(cpu_s=60, wall_s=60, out_bytes=1, disk_bytes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,22 @@ class Sealer:
     def cancel(self, cid: str, reason: str, session: Session, seq: int) -> Sealed:
         ttl_s = self._parts.limits.command_ttl_s
         return self._seal(MessageType.CANCEL, Cancel(cid, reason[:2000]), session, seq, cid, ttl_s)
+
+    def order(self, cid: str, op: Op, session: Session, seq: int) -> Sealed:
+        """What the spoke itself is asked for, with no task behind it."""
+        body = Command(
+            op=op,
+            cid=cid,
+            job={},
+            packages=(),
+            secrets={},
+            reply_to=self._ourselves().reply_to,
+            limits=_NO_WORK,
+            run_as="",
+            not_before=0,
+            capability="",
+        )
+        return self._seal(MessageType.COMMAND, body, session, seq, cid, self._parts.limits.command_ttl_s)
 
     def welcome(self, session: Session) -> Sealed:
         trust = self._ourselves().trust

@@ -18,10 +18,11 @@ from hub.orchestrator.parts import EngineParts
 from hub.states import Health, OutboxKind, OutboxState
 from hub.storage.database import current_transaction
 from hub.storage.models import Outbox, Spoke, SpokeSession, Target
+from hub.trust.telling import order
 from wire.errors import Code, Refused
 from wire.exchange import SKEW_S, Received
 from wire.keys import BoxPublicKey, hex_bytes
-from wire.messages import Heartbeat, Hello, Rotate
+from wire.messages import Heartbeat, Hello, Op, Rotate
 from wire.rotation import rotated_key
 
 logger = logging.getLogger(__name__)
@@ -157,11 +158,15 @@ class Sessions:
         Outbox.update(state=OutboxState.WAITING).where(
             Outbox.spoke == session.spoke,
             Outbox.state == OutboxState.PUBLISHED,
-            Outbox.kind.in_([OutboxKind.COMMAND, OutboxKind.CANCEL]),
+            Outbox.kind.in_([OutboxKind.COMMAND, OutboxKind.CANCEL, OutboxKind.ORDER]),
         ).execute()
         welcome = Outbox.get_or_none(Outbox.kind == OutboxKind.WELCOME, Outbox.cid == session.id)
         if welcome is not None:
-            self._believe(session.spoke, json.loads(welcome.body))
+            said = json.loads(welcome.body)
+            self._believe(session.spoke, said)
+            if said["trust_version"] < self._parts.trust().version:
+                # Its welcome may have named an older one, and whoever carries the documents may hold them back.
+                order(session.spoke, Op.UPDATE_TRUST, now_ms)
             Outbox.delete().where(Outbox.id == welcome.id).execute()
         logger.info("session is live", extra={"spoke": session.spoke})
         current_transaction().after_commit.append(self._wake)

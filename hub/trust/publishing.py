@@ -18,6 +18,7 @@ from hub.storage.hub_keys import signing_keys
 from hub.storage.hub_trust import trust_chain
 from hub.storage.models import TrustFrame, TrustRequest
 from hub.trust.following import follow
+from hub.trust.telling import tell_spokes
 from wire import schema
 from wire.documents import DocumentKind, countersigned, sign_document
 from wire.errors import Code, Refused
@@ -171,6 +172,7 @@ def _put_in_force(
     row.save(force_insert=True)
     TrustRequest.delete().execute()
     follow(context, longer.document)
+    tell_spokes(context.now_ms)
     detail = {"reasons": list(reasons), "sha256": longer.sha256, "former": before.version}
     record("trust.publish", f"trust:{longer.version}", actor=actor_of(context), detail=detail)
     return Published(longer.version)

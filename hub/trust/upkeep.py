@@ -20,6 +20,7 @@ from hub.trust.following import retire
 from hub.trust.publishing import Change, publish_trust, waiting_request
 from hub.trust.resealing import Resealing
 from hub.trust.rotation import KeyName, rotate
+from hub.trust.telling import forget_orders
 from wire.roles import Role
 from wire.trust import TrustDocument
 
@@ -113,9 +114,9 @@ class Upkeep:
                 with write_tx():
                     retire(acting.seals, row)
                     record("key.retire", f"hub-key:{row.kid}", actor=SYSTEM, detail={"role": row.role})
-        if FormerKey.select().where(FormerKey.until < acting.now_ms).exists():
-            with write_tx():
-                FormerKey.delete().where(FormerKey.until < acting.now_ms).execute()
+        with write_tx():
+            FormerKey.delete().where(FormerKey.until < acting.now_ms).execute()
+            forget_orders(acting.now_ms)
 
     @staticmethod
     def _renew(acting: Acting) -> None:
