@@ -275,7 +275,8 @@ class JobExecutor:
         )
         # Not durable: after a power cut it is laid out again, or the run is unknown.
         site.machine.put(folder_of(entry.cid), [file], durable=False)
-        return JobRun(entry.cid, runner, _go(command))
+        line = json.dumps({"secrets": command.secrets, "go": True}).encode() + b"\n"
+        return JobRun(entry.cid, runner, line)
 
     def _wait_until(self, entry: Entry, not_before: int) -> bool:
         while not self._is_over(entry):
@@ -301,17 +302,10 @@ class JobExecutor:
             logger.warning("a run is not found again", extra={"job": entry.cid, "why": str(refusal)})
             self._give_up(entry, f"its command cannot be opened any more, so it is not known where it runs: {refusal}")
             return
-        watch = self._started(entry, site, self._job_again(entry, site))
+        watch = self._started(entry, site, JobRun(entry.cid, entry.runner, None))
         if watch is not None:
             logger.info("job taken up again", extra={"job": entry.cid})
             self._follower.follow(entry, site, watch)
-
-    def _job_again(self, entry: Entry, site: Site) -> JobRun:
-        """Found again; or started, where it is not known whether it was and the machine lets it start once."""
-        unsure = entry.state is State.STARTING and site.starts_once and self._uplink.wait_live(self._stopping)
-        if not unsure or self._uplink.now() >= entry.exp:
-            return JobRun(entry.cid, entry.runner, None)
-        return JobRun(entry.cid, entry.runner, _go(self._sites.bare(self._parts.commands.of(entry.cid))))
 
     def _cancel_run(self, entry: Entry, reason: str) -> None:
         try:
@@ -360,11 +354,6 @@ class JobExecutor:
     def _note(self, cid: str, runner: str) -> None:
         with self._lock:
             self._active[cid] = runner
-
-
-def _go(command: Command) -> bytes:
-    """The line that starts the supervisor; secrets stand here alone."""
-    return json.dumps({"secrets": command.secrets, "go": True}).encode() + b"\n"
 
 
 def _has_run(entry: Entry) -> bool:

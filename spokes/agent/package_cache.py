@@ -147,13 +147,16 @@ class PackageCache:
 
         made = self._until_done(fetch_and_join)
         if expand:
-            with self._lock:
-                self._unpacked[ref.sha256] = made.sha256
-                write_private(self._index, json.dumps(self._unpacked).encode())
+            self._note_unpacked(ref, made)
         self._fetched_since_eviction += made.size
         if self._fetched_since_eviction > self._limits.cache_bytes // 10:
             self._fetched_since_eviction = 0
             self.evict({f"packages/{name}"})
+
+    def _note_unpacked(self, ref: PackageRef, made: Entry) -> None:
+        with self._lock:
+            self._unpacked[ref.sha256] = made.sha256
+            write_private(self._index, json.dumps(self._unpacked).encode())
 
     def _manifest(self, ref: PackageRef, capability: str) -> Manifest:
         key = bytes.fromhex(ref.manifest_key)

@@ -85,6 +85,15 @@ class Runners:
                 raise Refused(Code.RUN_ROLLBACK, "the installed release is older than the trust document allows")
             return ref.sha256
 
+    def tree(self, sha256: str) -> str:
+        """The digest of the folder of an installed release, "" if it is not installed."""
+        installed = self._installed.get(sha256)
+        return "" if installed is None else installed.tree
+
+    def distrust(self, sha256: str) -> None:
+        """It was found altered: the next job looks at all of it again."""
+        self._checked.discard(sha256)
+
     def newest(self) -> str:
         """The digest of the newest release installed, or ""."""
         return max(self._installed, key=lambda sha256: self._installed[sha256].release, default="")

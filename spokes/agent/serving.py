@@ -1,9 +1,9 @@
-"""Serves the machine it stands on with mail from RabbitMQ: what a polling and a local spoke have in common."""
+"""Serves with mail from RabbitMQ: what all spokes have in common but those that relays dial."""
 
 import logging
 import signal
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from config import parent
@@ -11,7 +11,9 @@ from config.settings import SpokeSettings
 from spokes.agent.daemon import SpokeDaemon
 from spokes.agent.home import SpokeHome
 from spokes.agent.identity import Enrolment, IdentityStore
-from spokes.agent.kind import SpokeKind
+from spokes.agent.kind import Deeds, SpokeKind
+from spokes.agent.sites import Sites
+from spokes.agent.this_site import Ground, ThisSite
 from wire.amqp.connection import AmqpConnection
 from wire.tls import client_context, public_client_context
 
@@ -21,9 +23,28 @@ logger = logging.getLogger(__name__)
 
 def serve_this_machine(settings: SpokeSettings, kind: SpokeKind, facts: Mapping[str, str] = NOTHING) -> int:
     """Serve until TERM or INT; runs that are under way go on. `facts` stand in the status file."""
+    return serve_from_rabbitmq(settings, kind, facts=facts)
+
+
+def serve_from_rabbitmq(
+    settings: SpokeSettings,
+    kind: SpokeKind,
+    *,
+    sites: Callable[[Ground], Sites] = ThisSite,
+    deeds: Callable[[Sites], Deeds] = lambda _: {},
+    facts: Mapping[str, str] = NOTHING,
+) -> int:
+    """The same for any machines; `sites` and `deeds` as `SpokeDaemon` takes them."""
     enrolment = IdentityStore(SpokeHome(settings.home)).enrolment()
     connection = broker_connection(enrolment)
-    daemon = SpokeDaemon(settings, connection, kind, state=lambda: {"broker": connection.state, **facts})
+    daemon = SpokeDaemon(
+        settings,
+        connection,
+        kind,
+        sites=sites,
+        deeds=deeds,
+        state=lambda: {"broker": connection.state, **facts},
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())
     logger.info(

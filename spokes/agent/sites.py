@@ -20,7 +20,6 @@ class Site:
     """One machine.
 
     `far`: what is asked of it may take long or fail for a while, so no thread that others wait for asks it.
-    `starts_once`: it may be told to start the same job again; it sees to it itself that there is one start.
     """
 
     machine: Machine
@@ -28,7 +27,6 @@ class Site:
     runners: Runners
     artifacts: ArtifactCourier
     far: bool = False
-    starts_once: bool = False
 
 
 class Sites(Protocol):
