@@ -1,5 +1,6 @@
 """What a changing service needs of whoever calls it: who acts, when, and what seals rows and fields."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from hub.storage.seals import RowSeals
@@ -24,3 +25,17 @@ class Acting(Protocol):
     def vault(self) -> Vault: ...
     @property
     def seals(self) -> RowSeals: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Itself:
+    """The engine as the one who acts: in its own name, or in that of whoever told it to before."""
+
+    now_ms: int
+    vault: Vault
+    seals: RowSeals
+    user_id: str = "system"
+
+    @property
+    def caller(self) -> Actor:
+        return self

@@ -31,10 +31,11 @@ from hub.gateway.parts import GatewayParts
 from hub.infrastructure.artifact_intake import ArtifactIntake, IntakeParts
 from hub.infrastructure.box_certificate import renew_if_due
 from hub.infrastructure.enrolment import EnrolmentParts, Enrolments
+from hub.infrastructure.fleet import Fleet, FleetParts
 from hub.infrastructure.house_spokes import HouseParts, HouseSpokes, house_homes
 from hub.infrastructure.rollout import Rollout, RolloutParts, Whereabouts
 from hub.infrastructure.spoke_keys import SpokeDirectory
-from hub.infrastructure.spokes import broker_password
+from hub.infrastructure.spokes import broker_password, tenant_of
 from hub.operations.answering import Answering, AnsweringParts
 from hub.operations.asking import Asking
 from hub.operations.context import Joining
@@ -53,7 +54,7 @@ from hub.storage.database import connection, open_database, write_tx
 from hub.storage.files import FileStore
 from hub.storage.hub_keys import TLS_GATEWAY, box_document, box_keys, signing_key
 from hub.storage.hub_trust import installation, joining_root, load_seals, trust_chain
-from hub.storage.models import DataKey, Spoke, now_ms
+from hub.storage.models import DataKey, Introduction, Spoke, now_ms
 from hub.storage.seals import RowSeals
 from hub.storage.self_test import prove_sealing
 from hub.storage.vault import Kek, Vault
@@ -61,10 +62,11 @@ from hub.trust.command_keys import former_command
 from hub.trust.upkeep import Upkeep, UpkeepParts
 from runner.build import build
 from wire.amqp import AmqpConnection
+from wire.connection import Outgoing
 from wire.keys import SigningKey
 from wire.roles import Role
 from wire.tls import TlsContext, make_certificate, server_context
-from wire.topology import hub_topology
+from wire.topology import COMMANDS, Tenant, hub_topology, listening_tenant
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ Found = TypeVar("Found")
 _SWEEP_S = 0.5
 _SLOW_SWEEP_S = 5.0
 _HOUR_S = 3600.0
+_DELIVER_S = 10.0
 
 
 def open_vault(settings: HubSettings, kek: Kek) -> Vault:
@@ -143,16 +146,22 @@ def publish_newest_runner(vault: Vault, seals: RowSeals, store: ChunkStore) -> N
 
 
 def _account_parts(settings: HubSettings, vault: Vault, broker: AmqpConnection) -> BrokerAccountsParts:
-    def mailboxes() -> dict[str, str]:
+    def tenants() -> list[tuple[Tenant, str]]:
         with connection():
-            rows = Spoke.select().where(Spoke.state == SpokeState.TRUSTED, Spoke.broker_user != "")
-            return {row.id: broker_password(vault, row) for row in rows}
+            rows = Spoke.select().where(Spoke.state == SpokeState.TRUSTED, Spoke.at_broker)
+            expected = [(listening_tenant(row.id, row.fleet), "") for row in Introduction.select()]
+            return [*((tenant_of(row), broker_password(vault, row)) for row in rows), *expected]
+
+    def tenant(spoke_id: str) -> Tenant:
+        with connection():
+            return tenant_of(Spoke.get_by_id(spoke_id))
 
     return BrokerAccountsParts(
         admin=endpoint.administrator(settings, vault),
         hub_password="" if endpoint.endpoint(settings).user else hub_password(vault),
         portal_password=portal_password(vault),
-        mailboxes=mailboxes,
+        tenants=tenants,
+        tenant=tenant,
         state=lambda: broker.state,
     )
 
@@ -230,6 +239,7 @@ class _EngineRooms:
             _sweeping("enrolments", _SWEEP_S, self._enrolments().sweep),
             _sweeping("artifacts", _SWEEP_S, self._intake().sweep),
             _sweeping("rollout", _SWEEP_S, self._rollout(made).sweep),
+            _sweeping("fleet", _SWEEP_S, self._fleet().sweep),
             *([_sweeping("house spokes", _SLOW_SWEEP_S, self._house_spokes().sweep)] if house else []),
             _sweeping("keys", _SLOW_SWEEP_S, self._upkeep().sweep),
             _sweeping("checkpoints", _SLOW_SWEEP_S, self._checkpoint),
@@ -283,9 +293,17 @@ class _EngineRooms:
                 where=lambda: _connected(self._where),
                 fail_jobs=made.spoke_revoked,
                 welcome=made.spoke_trusted,
+                deliver=self._deliver,
                 clock_ms=now_ms,
             )
         )
+
+    def _deliver(self, spoke_id: str, frame: bytes) -> None:
+        self._broker.publish(Outgoing(COMMANDS, spoke_id, frame)).result(_DELIVER_S)
+
+    def _fleet(self) -> Fleet:
+        gateway = self._settings.gateway_public
+        return Fleet(FleetParts(self._seals, self._command_key, self._hub_id, gateway, now_ms))
 
     def _command_key(self) -> SigningKey:
         return _connected(lambda: signing_key(self._vault, Role.HUB_COMMAND))

@@ -152,6 +152,37 @@ def relay_key(relay_id: str, kind: EventKind | str, spoke_id: str) -> str:
     return f"{relay_user(relay_id)}.{EventKind(kind)}.{_checked(spoke_id)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """What the broker has for one spoke: an account, a mailbox, or both; "" and None for what it has not."""
+
+    spoke_id: str
+    user: str = ""
+    permissions: Permissions | None = None
+    mailbox: str = ""
+
+    @property
+    def topology(self) -> Topology:
+        if not self.mailbox:
+            return Topology()
+        return Topology(queues=(Queue(self.mailbox),), bindings=(Binding(COMMANDS, self.mailbox, self.spoke_id),))
+
+
+def spoke_tenant(spoke_id: str) -> Tenant:
+    """One that takes its jobs from the broker."""
+    return Tenant(spoke_id, spoke_user(spoke_id), spoke_permissions(spoke_id), spoke_queue(spoke_id))
+
+
+def listening_tenant(spoke_id: str, fleet: str) -> Tenant:
+    """One whose mail a relay brings: a mailbox alone."""
+    return Tenant(spoke_id, mailbox=fleet_queue(fleet, spoke_id))
+
+
+def relay_tenant(relay_id: str, fleet: str) -> Tenant:
+    """A relay: an account alone."""
+    return Tenant(relay_id, relay_user(relay_id), relay_permissions(relay_id, fleet))
+
+
 def hub_topology() -> Topology:
     """What stands before any spoke exists."""
     kept = (
@@ -189,14 +220,7 @@ def hub_topology() -> Topology:
 
 def spoke_topology(spoke_id: str) -> Topology:
     """The mailbox of one spoke."""
-    queue = spoke_queue(spoke_id)
-    return Topology(queues=(Queue(queue),), bindings=(Binding(COMMANDS, queue, spoke_id),))
-
-
-def fleet_topology(fleet: str, spoke_id: str) -> Topology:
-    """The mailbox of one listening spoke."""
-    queue = fleet_queue(fleet, spoke_id)
-    return Topology(queues=(Queue(queue),), bindings=(Binding(COMMANDS, queue, spoke_id),))
+    return spoke_tenant(spoke_id).topology
 
 
 # reject-publish: a full queue says so to the publisher, who keeps what it has; drop-head only where the newest counts.

@@ -4,13 +4,14 @@ A broker that was away may have been emptied: what the hub's rows say is put the
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 
 from hub.broker.admin import BrokerAdmin
 from hub.broker.errors import BrokerError
 from wire import topology
+from wire.topology import Tenant
 
 logger = logging.getLogger(__name__)
 
@@ -23,13 +24,15 @@ _LONGEST_PAUSE_S = 15.0
 class BrokerAccountsParts:
     """`hub_password` "" where the settings bring a user of their own for the hub.
 
-    `mailboxes`: the broker password of each trusted spoke, from the hub's rows. `state`: of the engine's connection.
+    `tenants`: every trusted spoke with its password, from the hub's rows; `tenant`: one of them. `state`: of the
+    engine's connection.
     """
 
     admin: BrokerAdmin
     hub_password: str = field(repr=False)
     portal_password: str = field(repr=False)
-    mailboxes: Callable[[], Mapping[str, str]]
+    tenants: Callable[[], Sequence[tuple[Tenant, str]]]
+    tenant: Callable[[str], Tenant]
     state: Callable[[], str]
 
 
@@ -72,21 +75,21 @@ class BrokerAccounts:
             parts.admin.ensure_user(topology.PORTAL_USER, parts.portal_password, topology.portal_permissions())
             parts.admin.apply_policies()
             parts.admin.declare(topology.hub_topology())
-        mailboxes = parts.mailboxes()
-        if mailboxes:
-            parts.admin.reconcile_spokes(mailboxes)
+        tenants = parts.tenants()
+        if tenants:
+            parts.admin.reconcile(tenants)
         self.ready.set()
-        logger.info("broker is set up", extra={"mailboxes": len(mailboxes)})
+        logger.info("broker is set up", extra={"spokes": len(tenants)})
 
-    def ensure_spoke(self, spoke_id: str, password: str) -> None:
-        self._parts.admin.ensure_spoke(spoke_id, password)
+    def ensure_tenant(self, tenant: Tenant, password: str) -> None:
+        self._parts.admin.ensure_tenant(tenant, password)
 
-    def remove_spoke(self, spoke_id: str) -> None:
-        self._parts.admin.remove_spoke(spoke_id)
+    def remove_tenant(self, tenant: Tenant) -> None:
+        self._parts.admin.remove_tenant(tenant)
 
     def declare_mailbox(self, spoke_id: str) -> None:
         """A mailbox that the broker has lost; if it cannot be made now, the next set-up makes it."""
         try:
-            self._parts.admin.declare(topology.spoke_topology(spoke_id))
+            self._parts.admin.declare(self._parts.tenant(spoke_id).topology)
         except BrokerError as error:
             logger.warning("mailbox could not be declared", extra={"spoke": spoke_id, "reason": str(error)})

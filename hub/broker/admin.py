@@ -3,15 +3,15 @@
 import json
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 import urllib3
 
-from hub.broker.definitions import fleet_definitions, is_password, password_hash, policy_document
+from hub.broker.definitions import is_password, password_hash, policy_document, tenant_definitions
 from hub.broker.errors import AdminRefused, AdminUnreachable
 from wire import topology
-from wire.topology import Permissions, Topology
+from wire.topology import Permissions, Tenant, Topology
 
 logger = logging.getLogger(__name__)
 
@@ -78,22 +78,26 @@ class BrokerAdmin:
         self._delete(f"users/{_word(name)}")
         self.close_connections(name, "the user was removed")
 
-    def ensure_spoke(self, spoke_id: str, password: str) -> None:
+    def ensure_tenant(self, tenant: Tenant, password: str) -> None:
         """Its mailbox, then its user: a spoke that can log in finds its queue."""
-        self.declare(topology.spoke_topology(spoke_id))
-        self.ensure_user(topology.spoke_user(spoke_id), password, topology.spoke_permissions(spoke_id))
+        self.declare(tenant.topology)
+        if tenant.permissions is not None:
+            self.ensure_user(tenant.user, password, tenant.permissions)
 
-    def remove_spoke(self, spoke_id: str) -> None:
+    def remove_tenant(self, tenant: Tenant) -> None:
         """User first, which ends its connections, then the mailbox with what is in it."""
-        self.remove_user(topology.spoke_user(spoke_id))
-        self.delete_queue(topology.spoke_queue(spoke_id))
+        if tenant.user:
+            self.remove_user(tenant.user)
+        if tenant.mailbox:
+            self.delete_queue(tenant.mailbox)
 
-    def reconcile_spokes(self, passwords: Mapping[str, str]) -> None:
-        """All spokes of the hub in one import, 3 ms each: how an emptied broker is rebuilt from the hub's own rows."""
-        self._call("POST", "definitions", fleet_definitions(passwords, secrets.token_bytes(4)))
-        for spoke_id in passwords:
-            for limit, value in topology.spoke_permissions(spoke_id).limits.items():
-                self._put(f"user-limits/{topology.spoke_user(spoke_id)}/{limit}", {"value": value})
+    def reconcile(self, tenants: Sequence[tuple[Tenant, str]]) -> None:
+        """All tenants of the hub in one import, 3 ms each: how an emptied broker is rebuilt from the hub's own rows."""
+        self._call("POST", "definitions", tenant_definitions(tenants, secrets.token_bytes(4)))
+        for tenant, _ in tenants:
+            if tenant.permissions is not None:
+                for limit, value in tenant.permissions.limits.items():
+                    self._put(f"user-limits/{tenant.user}/{limit}", {"value": value})
 
     def apply_policies(self) -> None:
         for policy in topology.POLICIES:

@@ -6,10 +6,10 @@ Loading it again changes nothing but what differs, so it is also how changed pas
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from wire import topology
-from wire.topology import Permissions, Topology
+from wire.topology import Permissions, Tenant, Topology
 
 Document = dict[str, object]
 
@@ -32,16 +32,22 @@ def node_definitions(hub_password: str, admin_password: str, salt: bytes) -> Doc
     }
 
 
-def fleet_definitions(passwords: Mapping[str, str], salt: bytes) -> Document:
-    """The spokes with these passwords: user, rights and mailbox of each; limits have no place in it."""
+def tenant_definitions(tenants: Iterable[tuple[Tenant, str]], salt: bytes) -> Document:
+    """User, rights and mailbox of each, with its password; limits have no place in it."""
     mailboxes = Topology()
-    for spoke_id in passwords:
-        mailboxes = mailboxes.plus(topology.spoke_topology(spoke_id))
-    rights = {topology.spoke_user(spoke_id): topology.spoke_permissions(spoke_id) for spoke_id in passwords}
+    users: list[Document] = []
+    topic_permissions: list[Document] = []
+    permissions: list[Document] = []
+    for tenant, password in tenants:
+        mailboxes = mailboxes.plus(tenant.topology)
+        if tenant.permissions is not None:
+            users.append(_user(tenant.user, password, salt))
+            topic_permissions.append(_topic_permissions(tenant.user, tenant.permissions))
+            permissions.append(_permissions(tenant.user, tenant.permissions))
     return {
-        "users": [_user(topology.spoke_user(spoke_id), word, salt) for spoke_id, word in passwords.items()],
-        "topic_permissions": [_topic_permissions(user, permissions) for user, permissions in rights.items()],
-        "permissions": [_permissions(user, permissions) for user, permissions in rights.items()],
+        "users": users,
+        "topic_permissions": topic_permissions,
+        "permissions": permissions,
         **_topology(mailboxes),
     }
 

@@ -46,12 +46,12 @@ def _two_spokes(admin: BrokerAdmin) -> Iterator[tuple[str, str, str]]:
     other = f"{mine}0"
     password = secrets.token_hex(32)
     try:
-        admin.ensure_spoke(mine, password)
-        admin.ensure_spoke(other, secrets.token_hex(32))
+        admin.ensure_tenant(topology.spoke_tenant(mine), password)
+        admin.ensure_tenant(topology.spoke_tenant(other), secrets.token_hex(32))
         yield mine, password, other
     finally:
-        admin.remove_spoke(mine)
-        admin.remove_spoke(other)
+        admin.remove_tenant(topology.spoke_tenant(mine))
+        admin.remove_tenant(topology.spoke_tenant(other))
 
 
 def _must_work(attempts: Attempts, mine: str) -> None:

@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass
 
 from peewee import fn
 
+from hub.acting import Itself
 from hub.errors import HubError
 from hub.events.record import SYSTEM, record
 from hub.infrastructure import targets
 from hub.infrastructure.display_names import fault_of, shown
 from hub.infrastructure.join_codes import KINDS_OF_ROLE
+from hub.infrastructure.listening import let_in, place_of
 from hub.infrastructure.spokes import thumbprint_of, trust
 from hub.states import Approval, EnrolmentState, InboxKind, InboxState, SpokeKind, SpokeState
 from hub.storage.database import connection, database_is_away, is_postgres, write_tx
@@ -97,13 +99,19 @@ class Enrolments:
             self._refuse(row, Code.JOIN_BAD, "it could not be processed; see the engine's log")
 
     def _enrol(self, row: GatewayInbox) -> None:
-        if Enrolment.get_or_none(Enrolment.id == row.sha256) is not None:
-            return  # The same frame again: it has its answer.
+        known: Enrolment | None = Enrolment.get_or_none(Enrolment.id == row.sha256)
+        if known is not None:
+            _answer_again(known)
+            return
         received = open_enrol(row.body, self._parts.boxes(), self._parts.hub_id)
         assert isinstance(received.body, Enrol)
         now_ms = self._parts.clock_ms()
         if not TrustFrame.select().where(TrustFrame.sha256 == received.header.trust).exists():
             raise Refused(Code.JOIN_BAD, "it was made with a trust document that is not ours")
+        if received.body.is_introduced:
+            spoke = let_in(received, self._parts.vault, self._parts.seals, now_ms)
+            Enrolment.create(id=row.sha256, spoke=spoke.id, state=EnrolmentState.WAITING, created_at=now_ms)
+            return
         token = self._token(received.body, now_ms)
         spoke = self._spoke(received, token)
         self._use(token, spoke, now_ms)
@@ -118,7 +126,7 @@ class Enrolments:
         }
         record("spoke.enrol", f"spoke:{spoke.id}", actor=f"join-code:{token.id}", detail=detail)
         if token.approve == Approval.AUTO:
-            trust(spoke, token.created_by, now_ms, self._parts.vault, self._parts.seals)
+            trust(Itself(now_ms, self._parts.vault, self._parts.seals, token.created_by), spoke)
             record("spoke.approve", f"spoke:{spoke.id}", actor=f"join-code:{token.id}", detail={"approve": "auto"})
         logger.info("spoke enrolled", extra={"spoke": spoke.id, "approve": str(token.approve)})
 
@@ -159,6 +167,7 @@ class Enrolments:
             sign_pk=signer.pk.hex(),
             sign_kid=signer.kid.hex(),
             box_pk=body.box_pk,
+            **place_of(body),
             wants=wants,
             platform={part: shown(text) for part, text in asdict(body.platform).items()},
             enrol_sha256=received.frame_sha256,
@@ -211,6 +220,16 @@ def _kind_of(body: Enrol, token: JoinToken) -> SpokeKind:
     if kind not in KINDS_OF_ROLE[token.role]:
         raise Refused(Code.JOIN_SCOPE, f"token {token.id} is for a {token.role}, not for a spoke of kind {kind}")
     return kind
+
+
+def _answer_again(known: Enrolment) -> None:
+    """The same frame again has its answer; one that came by a relay and was lost on the way is sent once more."""
+    if known.state == EnrolmentState.ANSWERED:
+        introduced = Spoke.select().where(
+            Spoke.id == known.spoke, Spoke.kind == SpokeKind.LISTENING, Spoke.join_token.is_null()
+        )
+        if introduced.exists():
+            Enrolment.update(state=EnrolmentState.WAITING).where(Enrolment.id == known.id).execute()
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hub.broker.errors import BrokerError
-from hub.infrastructure.spokes import broker_password, forget_broker_user
-from hub.states import EnrolmentState, SpokeState
+from hub.infrastructure.spokes import broker_password, forget_at_broker, tenant_of
+from hub.states import EnrolmentState, SpokeKind, SpokeState
 from hub.storage.database import connection, write_tx
 from hub.storage.models import Enrolment, Spoke
 from hub.storage.seals import RowSeals
@@ -23,7 +23,7 @@ from wire.envelope import MessageType
 from wire.exchange import seal_to_spoke
 from wire.keys import BoxPublicKey, SigningKey, hex_bytes
 from wire.messages import BrokerAccess, Enrolled
-from wire.topology import VHOST
+from wire.topology import VHOST, Tenant
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +31,15 @@ _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
 # The spoke judges it by the frame it answers, not by this: a machine may sleep before it asks.
 _ENROLLED_TTL_S = 86_400
+# A listening spoke has no account: its relay brings and takes its messages.
+_NO_ACCESS = BrokerAccess("", "", "", "", "")
 
 
 class Accounts(Protocol):
     """What is needed of hub/broker/admin.py."""
 
-    def ensure_spoke(self, spoke_id: str, password: str) -> None: ...
-    def remove_spoke(self, spoke_id: str) -> None: ...
+    def ensure_tenant(self, tenant: Tenant, password: str) -> None: ...
+    def remove_tenant(self, tenant: Tenant) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class RolloutParts:
         command_key: hub-command.
         fail_jobs: Ends the spoke's open jobs as revoked.
         welcome: Told once a spoke is trusted and has its mailbox.
+        deliver: Puts a frame into the mailbox of a spoke.
     """
 
     vault: Vault
@@ -70,6 +73,7 @@ class RolloutParts:
     where: Callable[[], Whereabouts]
     fail_jobs: Callable[[str], None]
     welcome: Callable[[str], None]
+    deliver: Callable[[str, bytes], None]
     clock_ms: Callable[[], int]
 
 
@@ -100,7 +104,7 @@ class Rollout:
 
     @staticmethod
     def _revoked() -> list[Spoke]:
-        return list(Spoke.select().where(Spoke.state == SpokeState.REVOKED, Spoke.broker_user != ""))
+        return list(Spoke.select().where(Spoke.state == SpokeState.REVOKED, Spoke.at_broker))
 
     @staticmethod
     def _approved() -> list[Enrolment]:
@@ -111,10 +115,10 @@ class Rollout:
         )
 
     def _remove(self, row: Spoke) -> bool:
-        self._parts.accounts.remove_spoke(row.id)
+        self._parts.accounts.remove_tenant(tenant_of(row))
         self._parts.fail_jobs(row.id)
         with write_tx():
-            forget_broker_user(self._parts.seals, Spoke.get_by_id(row.id))
+            forget_at_broker(self._parts.seals, Spoke.get_by_id(row.id))
         logger.info("spoke removed", extra={"spoke": row.id})
         return True
 
@@ -124,7 +128,7 @@ class Rollout:
             logger.error("spoke row was altered; it gets no account", extra={"spoke": spoke.id})
             return False
         password = broker_password(self._parts.vault, spoke)
-        self._parts.accounts.ensure_spoke(spoke.id, password)
+        self._parts.accounts.ensure_tenant(tenant_of(spoke), password)
         answer = self._enrolled(spoke, enrolment.id, password)
         with write_tx():
             # Revoked while its account was made: then no answer, and the next sweep takes the account away.
@@ -133,11 +137,16 @@ class Rollout:
                 return False
             Enrolment.update(state=EnrolmentState.ANSWERED, answer=answer).where(Enrolment.id == enrolment.id).execute()
         self._parts.welcome(spoke.id)
+        if spoke.kind == SpokeKind.LISTENING and spoke.join_token is None:
+            # It was introduced by its thumbprint and asks by its relay alone: that is how it is answered.
+            self._parts.deliver(spoke.id, answer)
         return True
 
     def _enrolled(self, spoke: Spoke, enrol_sha256: str, password: str) -> bytes:
         where = self._parts.where()
-        access = BrokerAccess(where.broker_url, spoke.broker_user, password, VHOST, where.broker_spki)
+        access = _NO_ACCESS
+        if spoke.broker_user:
+            access = BrokerAccess(where.broker_url, spoke.broker_user, password, VHOST, where.broker_spki)
         body = Enrolled(spoke.id, enrol_sha256, where.trust_version, access, where.gateway, where.hub_id)
         return seal_to_spoke(
             MessageType.ENROLLED,

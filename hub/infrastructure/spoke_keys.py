@@ -1,6 +1,6 @@
 """The directory of spokes' signing keys: whom the hub believes, read from sealed rows."""
 
-from hub.states import SpokeState
+from hub.states import SpokeKind, SpokeState
 from hub.storage.database import connection
 from hub.storage.models import Spoke
 from hub.storage.seals import RowSeals
@@ -28,7 +28,8 @@ class SpokeDirectory:
             row: Spoke | None = Spoke.get_or_none(Spoke.sign_kid == kid.hex())
             if row is None:
                 return self._announced(kid, unknown)
-        if not self._seals.holds(row) or row.state == SpokeState.REVOKED:
+        # A relay's key proves who enrolled; it carries what others sign, and signs nothing that counts.
+        if not self._seals.holds(row) or row.state == SpokeState.REVOKED or row.kind == SpokeKind.RELAY:
             raise unknown
         if row.state == SpokeState.PENDING:
             raise Refused(Code.JOIN_PENDING, f"spoke {row.id} waits for approval")

@@ -125,14 +125,14 @@ def _approve(context: Context, body: OfSpoke) -> Done:
     row = spoke_row(body.spoke)
     if body.thumbprint and "".join(body.thumbprint.split()) != spokes.thumbprint_of(row):
         raise Conflict("this is not the spoke's thumbprint: do not trust it", field="thumbprint")
-    row = spokes.approve_spoke(context, row.id)
+    row, notice = spokes.approve_spoke(context, row.id)
     detail = {"name": row.name, "thumbprint": spokes.thumbprint_of(row), "path": "by hand"}
-    return Done(spoke_view(row), f"spoke:{row.id}", detail=detail)
+    return Done(spoke_view(row, notice), f"spoke:{row.id}", detail=detail)
 
 
 def _revoke(context: Context, body: RevokeSpoke) -> Done:
-    row = spokes.revoke_spoke(context, spoke_row(body.spoke).id, body.reason)
-    return Done(spoke_view(row), f"spoke:{row.id}", detail={"name": row.name, "reason": body.reason})
+    row, notice = spokes.revoke_spoke(context, spoke_row(body.spoke).id, body.reason)
+    return Done(spoke_view(row, notice), f"spoke:{row.id}", detail={"name": row.name, "reason": body.reason})
 
 
 def _join_scopes(body: CreateJoinCode) -> tuple[Scope, ...]:

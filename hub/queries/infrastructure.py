@@ -7,8 +7,8 @@ from hub.operations.body import Reply
 from hub.projects import finding, targeting
 from hub.queries import environments as environment_queries
 from hub.queries.listing import Order, Page, Slice, at_text, page, time_text
-from hub.states import TargetKind
-from hub.storage.models import Account, JoinToken, Spoke, Target, TargetEnvironment
+from hub.states import SpokeKind, TargetKind
+from hub.storage.models import Account, JoinToken, RelayHint, Spoke, Target, TargetEnvironment
 
 
 class EndpointView(Reply):
@@ -66,11 +66,20 @@ class TargetView(Reply):
 
 
 class SpokeView(Reply):
+    """`address`: where a listening spoke is dialled; `relay`: the name of who dials it, `reached` what that says.
+
+    `notice`: what else somebody must do after this change; empty where nothing is left to do.
+    """
+
     id: str
     name: str
     kind: str
     state: str
     thumbprint: str
+    address: str
+    relay: str | None
+    reached: str
+    notice: str
     platform: dict[str, str]
     software: str
     runner: int
@@ -156,13 +165,19 @@ def host_key(ref: str) -> HostKeyView:
     )
 
 
-def spoke_view(row: Spoke) -> SpokeView:
+def spoke_view(row: Spoke, notice: str = "") -> SpokeView:
+    hint = RelayHint.get_or_none(RelayHint.spoke == row.id) if row.kind == SpokeKind.LISTENING else None
+    relay = Spoke.get_or_none(Spoke.id == hint.relay) if hint is not None else None
     return SpokeView(
         id=row.id,
         name=row.name,
         kind=str(row.kind),
         state=str(row.state),
         thumbprint=spokes.thumbprint_of(row),
+        address=row.address,
+        relay=relay.name if relay is not None else None,
+        reached=hint.reason or str(hint.up) if hint is not None else "",
+        notice=notice,
         platform={str(key): str(value) for key, value in row.platform.items()},
         software=row.software,
         runner=row.runner_release,

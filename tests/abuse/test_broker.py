@@ -254,7 +254,7 @@ def test_t049_a_removed_spokes_credentials_open_nothing_and_its_connection_ends_
     spoke = AmqpConnection(url, name="removed", publish_timeout_s=1)
     mailbox = spoke.consume(topology.spoke_queue(a), prefetch=1)
     assert spoke.wait_connected(WAIT_S)
-    broker.admin.remove_spoke(a)
+    broker.admin.remove_tenant(topology.spoke_tenant(a))
     hub_side = hub.publish(Outgoing(topology.COMMANDS, a, os.urandom(8)))
     assert hub_side.exception(WAIT_S) is not None
     assert eventually(lambda: spoke.state.startswith("refused"))

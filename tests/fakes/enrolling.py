@@ -19,6 +19,7 @@ from wire.join_code import JoinCode
 from wire.keys import BoxKey, SigningKey
 from wire.messages import Enrol, Enrolled, Platform
 from wire.roles import Role
+from wire.topology import Tenant
 
 ADDRESS = "hub.example:8443"
 
@@ -30,11 +31,12 @@ class Accounts:
     calls: list[tuple[str, str]] = field(default_factory=list)
     away: int = 0
 
-    def ensure_spoke(self, spoke_id: str, password: str) -> None:
-        self._answer("ensure", spoke_id)
+    def ensure_tenant(self, tenant: Tenant, password: str) -> None:
+        assert bool(password) == bool(tenant.user)
+        self._answer("ensure", tenant.spoke_id)
 
-    def remove_spoke(self, spoke_id: str) -> None:
-        self._answer("remove", spoke_id)
+    def remove_tenant(self, tenant: Tenant) -> None:
+        self._answer("remove", tenant.spoke_id)
 
     def _answer(self, verb: str, spoke_id: str) -> None:
         if self.away:
@@ -95,6 +97,7 @@ class EnrollingHub:
         self.accounts = Accounts()
         self.failed_jobs: list[str] = []
         self.welcomed: list[str] = []
+        self.delivered: list[tuple[str, bytes]] = []
         self.seconds = 0.0
         self.enrolments = Enrolments(
             EnrolmentParts(hub.engine, hub.seals, lambda: hub.boxes, hub.hub_id, lambda: self.now_ms)
@@ -108,6 +111,7 @@ class EnrollingHub:
                 where=lambda: Whereabouts(hub.hub_id, 1, 1, "amqp://broker.example:5673", "", ADDRESS),
                 fail_jobs=self.failed_jobs.append,
                 welcome=self.welcomed.append,
+                deliver=lambda spoke, frame: self.delivered.append((spoke, frame)),
                 clock_ms=lambda: self.now_ms,
             ),
             clock=lambda: self.seconds,

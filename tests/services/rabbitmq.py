@@ -35,7 +35,7 @@ class Broker:
     def make_spoke(self) -> tuple[str, str]:
         """A spoke with its user, permissions and mailbox: its id, and the URL of its connection."""
         spoke_id, password = secrets.token_hex(16), secrets.token_hex(16)
-        self.admin.ensure_spoke(spoke_id, password)
+        self.admin.ensure_tenant(topology.spoke_tenant(spoke_id), password)
         return spoke_id, self.url_for(topology.spoke_user(spoke_id), password)
 
 

@@ -22,12 +22,9 @@ class Spoke(Model):
 class Introduction(Model):
     id = CharField(primary_key=True, max_length=32)
     seal = TextField(null=True)
-    name = CharField(max_length=100)
     address = CharField(max_length=255)
     thumbprint = CharField(max_length=71)
     fleet = CharField(max_length=32)
-    roles = TextField()
-    environments = TextField()
     target = ForeignKeyField(Target, null=True, on_delete="SET NULL", index=True)
     created_by = CharField(max_length=32)
     created_at = BigIntegerField()

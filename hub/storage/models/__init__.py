@@ -49,9 +49,9 @@ ALL_TABLES: tuple[type[Table], ...] = (
 __all__ = [
     "ALL_TABLES", "Account", "ApiKey", "Artifact", "ChainHead", "Checkpoint", "Chunk", "DataKey", "Deployment",
     "Enrolment", "Environment", "Event", "FleetFrame", "FormerKey", "GatewayInbox", "Grant", "HubKey", "Installation",
-    "IntentRow", "Introduction", "IssuedFrame", "Job", "JoinToken", "Lifecycle", "LogBlock", "Outbox", "OutputVariable", "Pack",
-    "Package", "PackageChunk", "PackageVersion", "Plan", "Progress", "Project", "ProjectVariableSet", "Quarantine",
-    "RateBucket", "RelayHint", "Release", "Session", "SetupCode", "Spoke", "SpokeConflict", "SpokeSession",
-    "StoredManifest", "Table", "Target", "TargetEnvironment", "Task", "Timer", "TotpSecret", "TrustFrame",
-    "TrustRequest", "User", "Variable", "VariableSet", "database_proxy", "new_row_id", "now_ms",
+    "IntentRow", "Introduction", "IssuedFrame", "Job", "JoinToken", "Lifecycle", "LogBlock", "Outbox", "OutputVariable",
+    "Pack", "Package", "PackageChunk", "PackageVersion", "Plan", "Progress", "Project", "ProjectVariableSet",
+    "Quarantine", "RateBucket", "RelayHint", "Release", "Session", "SetupCode", "Spoke", "SpokeConflict",
+    "SpokeSession", "StoredManifest", "Table", "Target", "TargetEnvironment", "Task", "Timer", "TotpSecret",
+    "TrustFrame", "TrustRequest", "User", "Variable", "VariableSet", "database_proxy", "new_row_id", "now_ms",
 ]  # fmt: skip

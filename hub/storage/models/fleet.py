@@ -8,7 +8,6 @@ from hub.storage.models.table import (
     BytesField,
     HashField,
     IdField,
-    JsonField,
     RefField,
     RowId,
     SealedTable,
@@ -23,15 +22,12 @@ class Introduction(SealedTable):
     The id is the one that the spoke will have.
     """
 
-    SEALED = ("name", "address", "thumbprint", "fleet", "roles", "environments", "created_by", "created_at")
+    SEALED = ("address", "thumbprint", "fleet", "target", "created_by", "created_at")
 
     id = RowId()
-    name = CharField(max_length=100)
     address = CharField(max_length=255)
     thumbprint = CharField(max_length=71)
     fleet = CharField(max_length=32)
-    roles = JsonField(default=list)
-    environments = JsonField(default=list)
     target = RefField(Target, null=True, on_delete="SET NULL")  # None: it was removed, and nobody is expected any more.
     created_by = IdField()
     created_at = AtField(default=now_ms)

@@ -23,14 +23,14 @@ def test_everything_may_be_ensured_twice(broker):
     spoke_id = secrets.token_hex(16)
     for _ in range(2):
         broker.admin.ensure_vhost_and_hub_users(hub_password=broker.credentials.hub_password, portal_password="p" * 32)
-        broker.admin.ensure_spoke(spoke_id, "x" * 32)
+        broker.admin.ensure_tenant(topology.spoke_tenant(spoke_id), "x" * 32)
     assert topology.spoke_queue(spoke_id) in broker.admin.queues()
     with Attempts(broker.url_for(topology.PORTAL_USER, "p" * 32)) as portal:
         assert portal.publish(topology.INTENTS, topology.INTENT_KEY).allowed
         assert portal.publish(topology.COMMANDS, spoke_id).code == 403
         assert portal.get(topology.HUB_INTENTS).code == 403
     for _ in range(2):
-        broker.admin.remove_spoke(spoke_id)
+        broker.admin.remove_tenant(topology.spoke_tenant(spoke_id))
     assert topology.spoke_queue(spoke_id) not in broker.admin.queues()
 
 
@@ -38,7 +38,7 @@ def test_a_new_password_ends_the_old_ones_connection_at_once(broker):
     spoke_id, url = broker.make_spoke()
     spoke = AmqpConnection(url, name="old password", publish_timeout_s=1)
     assert spoke.wait_connected(20)
-    broker.admin.ensure_spoke(spoke_id, "another")
+    broker.admin.ensure_tenant(topology.spoke_tenant(spoke_id), "another")
     assert spoke._outward.wait_state({"connecting"}, 20) or spoke.state.startswith("refused")
     spoke.close()
     with pytest.raises(ConnectionLost):
@@ -48,9 +48,9 @@ def test_a_new_password_ends_the_old_ones_connection_at_once(broker):
 
 def test_ensuring_what_is_so_already_cuts_no_connection(broker):
     spoke_id, _ = broker.make_spoke()
-    broker.admin.ensure_spoke(spoke_id, "the password")
+    broker.admin.ensure_tenant(topology.spoke_tenant(spoke_id), "the password")
     with Attempts(broker.url_for(topology.spoke_user(spoke_id), "the password")) as spoke:
-        broker.admin.ensure_spoke(spoke_id, "the password")
+        broker.admin.ensure_tenant(topology.spoke_tenant(spoke_id), "the password")
         assert spoke.get(topology.spoke_queue(spoke_id)).allowed
 
 
@@ -66,18 +66,24 @@ def test_ensuring_what_is_so_already_cuts_no_connection(broker):
 def test_whatever_was_taken_from_a_spoke_is_given_again(broker, path):
     spoke_id, _ = broker.make_spoke()
     user = topology.spoke_user(spoke_id)
-    broker.admin.ensure_spoke(spoke_id, "the password")
+    broker.admin.ensure_tenant(topology.spoke_tenant(spoke_id), "the password")
     assert broker.admin._is_as_wanted(user, "the password", topology.spoke_permissions(spoke_id))
     broker.admin._delete(path.format(user=user))
     assert not broker.admin._is_as_wanted(user, "the password", topology.spoke_permissions(spoke_id))
-    broker.admin.ensure_spoke(spoke_id, "the password")
+    broker.admin.ensure_tenant(topology.spoke_tenant(spoke_id), "the password")
     assert broker.admin._is_as_wanted(user, "the password", topology.spoke_permissions(spoke_id))
 
 
 def test_a_fleet_is_rebuilt_by_one_import(broker):
     passwords = {secrets.token_hex(16): secrets.token_hex(16) for _ in range(20)}
-    broker.admin.reconcile_spokes(passwords)
-    broker.admin.reconcile_spokes(passwords)
+    tenants = [(topology.spoke_tenant(spoke_id), password) for spoke_id, password in passwords.items()]
+    listening, relay = secrets.token_hex(16), secrets.token_hex(16)
+    tenants += [
+        (topology.listening_tenant(listening, "default"), ""),
+        (topology.relay_tenant(relay, "default"), "relay's"),
+    ]
+    broker.admin.reconcile(tenants)
+    broker.admin.reconcile(tenants)
     assert {topology.spoke_queue(spoke_id) for spoke_id in passwords} <= set(broker.admin.queues())
     spoke_id, password = next(iter(passwords.items()))
     other = next(reversed(passwords))
@@ -85,6 +91,9 @@ def test_a_fleet_is_rebuilt_by_one_import(broker):
         assert spoke.get(topology.spoke_queue(spoke_id)).allowed
         assert spoke.get(topology.spoke_queue(other)).code == 403
         assert spoke.publish(topology.EVENTS, topology.event_key(other, "ack")).code == 403
+    with Attempts(broker.url_for(topology.relay_user(relay), "relay's")) as attempts:
+        assert attempts.get(topology.fleet_queue("default", listening)).allowed
+        assert attempts.get(topology.spoke_queue(spoke_id)).code == 403
     limits = broker.admin._call("GET", f"user-limits/{topology.spoke_user(spoke_id)}")
     assert limits[0]["value"] == {"max-connections": 4, "max-channels": 16}
 

@@ -38,7 +38,7 @@ def test_approval_makes_the_target_the_account_and_the_answer(enrolling, hub):
     frame = machine.frame(enrolling.code(roles=("web", "db"), environments=(environment.id,)), roles=("web",))
     enrolling.take(frame)
     with write_tx():
-        spoke = approve_spoke(hub.acting(), Spoke.get().id)
+        spoke, _ = approve_spoke(hub.acting(), Spoke.get().id)
     enrolling.rollout.sweep()
     answer = Enrolment.get_by_id(frame.sha256)
     told = machine.opened(answer.answer, frame)
