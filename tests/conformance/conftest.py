@@ -1,6 +1,7 @@
 """The conformance kit: every promise and every feature of a job as one test, over every kind of spoke."""
 
 import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -74,3 +75,9 @@ def push(world: Conformance, tmp_path: Path) -> Callable[[str, str, Mapping[str,
         world.manyarm("package", "push", str(path))
 
     return pushed
+
+
+@pytest.fixture
+def witness(world: Conformance) -> Path:
+    """A file that a script of any kind may write, and nobody has written yet."""
+    return world.shared / secrets.token_hex(8)

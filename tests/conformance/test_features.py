@@ -29,11 +29,10 @@ def test_the_exit_code_is_the_script_s(world, kind):
     assert world.of_target(task)["exit_code"] == 37
 
 
-def test_a_secret_is_there_and_never_shown(world, kind, project, tmp_path):
-    copy = tmp_path / "copy"
-    script = f'get_variable Token > {copy}; echo "token $(get_variable Token)"; env'
+def test_a_secret_is_there_and_never_shown(world, kind, project, witness):
+    script = f'get_variable Token > {witness}; echo "token $(get_variable Token)"; env'
     task = world.deploy(project(kind, {"Use": script}, secret="the-s3cret-of-conformance"))
-    assert copy.read_text().strip() == "the-s3cret-of-conformance"
+    assert witness.read_text().strip() == "the-s3cret-of-conformance"
     assert "token ***" in world.printed(task)
     assert "the-s3cret-of-conformance" not in world.log(task)
 
@@ -59,8 +58,7 @@ def test_artifacts_come_back_whole(world, kind):
     assert (found["name"], content) == ("all.bin", random.Random(7).randbytes(3_000_000))
 
 
-def test_a_cancel_ends_the_script(world, kind, tmp_path):
-    witness = tmp_path / "witness"
+def test_a_cancel_ends_the_script(world, kind, witness):
     task = world.begin(kind, f"echo $$ > {witness}; sleep 300")
     until(lambda: seen(witness), "the script did not start")
     world.call("POST", f"/tasks/{task}/cancel", {})
@@ -68,17 +66,15 @@ def test_a_cancel_ends_the_script(world, kind, tmp_path):
     assert not alive(int(seen(witness)[0]))
 
 
-def test_a_timeout_ends_the_script(world, kind, tmp_path):
-    witness = tmp_path / "witness"
+def test_a_timeout_ends_the_script(world, kind, witness):
     task = world.begin(kind, f"echo $$ > {witness}; sleep 300", timeout_s=2)
     assert world.until_ended(task)["state"] == "failed"
     assert world.of_target(task)["state"] == "timed-out"
     assert not alive(int(seen(witness)[0]))
 
 
-def test_grandchildren_end_with_a_cancel(world, kind, tmp_path):
+def test_grandchildren_end_with_a_cancel(world, kind, witness):
     """One ignores TERM, one has left its session, one was forked twice."""
-    witness = tmp_path / "witness"
     script = f"""
     (trap '' TERM; echo $BASHPID >> {witness}; while :; do sleep 1; done) &
     setsid bash -c 'echo $$ >> {witness}; sleep 300' &
@@ -92,8 +88,7 @@ def test_grandchildren_end_with_a_cancel(world, kind, tmp_path):
     assert [pid for pid in map(int, seen(witness)) if alive(pid)] == []
 
 
-def test_an_isolation_lock_keeps_two_jobs_apart(world, kind, project, tmp_path):
-    witness = tmp_path / "witness"
+def test_an_isolation_lock_keeps_two_jobs_apart(world, kind, project, witness):
     script = f"echo in >> {witness}; sleep 1; echo out >> {witness}"
     made = project(kind, {"Alone": script}, isolation=f"one at a time on {kind}")
     first, second = (world.begin_deployment(made, environment) for environment in ENVIRONMENTS)
@@ -143,8 +138,7 @@ def test_nul_bytes_and_broken_utf_8_are_shown(world, kind):
     assert printed[2] == "last"
 
 
-def test_a_process_left_behind_after_success_goes_on(world, kind, tmp_path):
-    witness = tmp_path / "witness"
+def test_a_process_left_behind_after_success_goes_on(world, kind, witness):
     world.run_script(kind, f"nohup bash -c 'echo $$ > {witness}; sleep 300' > /dev/null 2>&1 & sleep 0.5")
     (pid,) = map(int, seen(witness))
     assert alive(pid)

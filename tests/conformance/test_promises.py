@@ -42,7 +42,7 @@ def held_up(world):
         world.pause(kind)
     try:
         for kind in KINDS:
-            witnesses[kind] = world.folder / f"late-{kind}"
+            witnesses[kind] = world.shared / f"late-{kind}"
             tasks[kind] = world.begin(kind, f"echo ran >> {witnesses[kind]}")
         for kind in KINDS:
             words[kind] = until(
@@ -59,14 +59,13 @@ def held_up(world):
     return tasks, words, witnesses
 
 
-def test_r1_and_r3_a_run_outlives_who_carries_it_and_is_not_started_again(world, kind, tmp_path):
-    task = begin_counting(world, kind, tmp_path / "witness")
-    world.kill_carrier(kind)
-    ran_once(world, kind, task, tmp_path / "witness")
+def test_r1_and_r3_a_run_outlives_who_carries_it_and_is_not_started_again(world, kind, witness):
+    task = begin_counting(world, kind, witness)
+    world.kill_carriers(kind)
+    ran_once(world, kind, task, witness)
 
 
-def test_r1_a_supervisor_that_is_killed_makes_no_success(world, kind, tmp_path):
-    witness = tmp_path / "witness"
+def test_r1_a_supervisor_that_is_killed_makes_no_success(world, kind, witness):
     task = world.begin(kind, f"echo $PPID $$ > {witness}; sleep 300")
     until(lambda: seen(witness), "the script did not start")
     world.kill_supervisor(kind, task)
@@ -80,10 +79,10 @@ def test_r2_nothing_starts_past_its_expiry(world, kind, held_up):
     assert seen(witnesses[kind]) == []
 
 
-def test_r3_a_run_outlives_the_engine(world, kind, tmp_path):
-    task = begin_counting(world, kind, tmp_path / "witness")
+def test_r3_a_run_outlives_the_engine(world, kind, witness):
+    task = begin_counting(world, kind, witness)
     end(world.part("hub"))
-    ran_once(world, kind, task, tmp_path / "witness")
+    ran_once(world, kind, task, witness)
 
 
 def test_r4_a_flood_of_output_has_no_gap(world, kind):
@@ -96,8 +95,7 @@ def test_r4_a_flood_of_output_has_no_gap(world, kind):
     assert world.of_target(task)["log"] == "complete"
 
 
-def test_r5_a_cancel_of_what_never_began_wins_for_ever(world, kind, tmp_path):
-    witness = tmp_path / "witness"
+def test_r5_a_cancel_of_what_never_began_wins_for_ever(world, kind, witness):
     world.pause(kind)
     try:
         task = world.begin(kind, f"echo ran >> {witness}")
@@ -115,16 +113,15 @@ def test_r6_what_waits_says_for_whom(kind, held_up):
     assert kind in words[kind]
 
 
-def test_r7_and_r3_a_broker_that_is_killed_costs_nothing(world, kind, tmp_path):
-    task = begin_counting(world, kind, tmp_path / "witness")
+def test_r7_and_r3_a_broker_that_is_killed_costs_nothing(world, kind, witness):
+    task = begin_counting(world, kind, witness)
     end(world.broker_pid())
-    ran_once(world, kind, task, tmp_path / "witness")
+    ran_once(world, kind, task, witness)
     world.run_script(kind, "true")
 
 
-def test_r8_altered_and_replayed_commands_do_nothing(world, kind, tmp_path):
+def test_r8_altered_and_replayed_commands_do_nothing(world, kind, witness):
     """The very bytes of a genuine command, again, altered, and to another; then junk."""
-    witness = tmp_path / "witness"
     with world.tapped(kind) as tap:
         world.run_script(kind, f"echo ran >> {witness}")
         frame = tap.command()

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -12,30 +14,56 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.tapping import Tap, tapping
-from tests.services.whole import Whole, until
+from tests.services.whole import Whole, end, until
 
-KINDS = ("polling",)
+KINDS = ("polling", "local")
+# What `manyarm up` keeps beside the hub.
+HOUSE = ("relay", "ssh", "local")
 ENVIRONMENTS = ("Here", "There")
 _ENDED = {"succeeded", "failed", "cancelled", "unknown"}
 
 
 class Conformance(Whole):
-    """A target's name is its kind's name; all have the role `any`."""
+    """A target's name is its kind's name, which is also one of its roles.
+
+    `shared` is a folder in which the scripts of every kind may write, whatever user they run as.
+    """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, MANYARM_LIMIT_HEARTBEAT_S="2", MANYARM_LIMIT_PICK_UP_S="30")
+        limits = {"MANYARM_LIMIT_HEARTBEAT_S": "2", "MANYARM_LIMIT_PICK_UP_S": "30"}
+        super().__init__(folder, **limits, MANYARM_HOUSE_SPOKES=",".join(kind for kind in KINDS if kind in HOUSE))
+        self.shared = Path(tempfile.mkdtemp(prefix="manyarm-kit-"))
+        self.shared.chmod(0o777)
 
     def fill(self) -> None:
         """Environments and one target of each kind, each of them healthy."""
         documents = "---\n".join(f"kind: Environment\nname: {name}\n" for name in ENVIRONMENTS)
         (self.folder / "places.yaml").write_text(documents)
         self.manyarm("apply", "-f", str(self.folder / "places.yaml"))
-        self.enrol("polling", "any", "polling", environments=ENVIRONMENTS)
+        for kind in KINDS:
+            getattr(self, f"_add_{kind}")()
+        for kind in KINDS:
+            self.until_healthy(kind)
+
+    def stop(self) -> None:
+        super().stop()
+        shutil.rmtree(self.shared, ignore_errors=True)
+
+    def _add_polling(self) -> None:
+        self.enrol("polling", "polling", environments=ENVIRONMENTS)
         self.start_spoke("polling")
+
+    def _add_local(self) -> None:
+        """The target that steps on the hub run on, by a name and in places of the kit."""
+        found = until(
+            lambda: [t for t in self.json("target", "list", "--json") if t["kind"] == "local"], "no local spoke"
+        )
+        body = {"name": "local", "roles": ["local"], "environments": list(ENVIRONMENTS)}
+        self.call("PUT", f"/targets/{found[0]['id']}", body)
 
     def place(self, kind: str) -> Path:
         """The spoke's home on the target."""
-        return self.spoke_home(kind)
+        return self.local_home if kind == "local" else self.spoke_home(kind)
 
     def chunks(self, kind: str) -> dict[str, int]:
         """What the target keeps of packages: the size of each chunk by its name."""
@@ -78,12 +106,15 @@ class Conformance(Whole):
 
     def carriers(self, kind: str) -> list[int]:
         """The processes between hub and target."""
-        return [self._spokes[kind].pid]
+        return [self.part(kind) if kind in HOUSE else self._spokes[kind].pid]
 
-    def kill_carrier(self, kind: str) -> None:
+    def kill_carriers(self, kind: str) -> None:
         """kill -9; what `manyarm up` supervises comes back by itself, the rest is started again by its machine."""
-        self.kill_spoke(kind)
-        self.start_spoke(kind)
+        if kind in HOUSE:
+            end(self.part(kind))
+        else:
+            self.kill_spoke(kind)
+            self.start_spoke(kind)
 
     def pause(self, kind: str) -> None:
         for pid in self.carriers(kind):
@@ -104,6 +135,8 @@ class Conformance(Whole):
 
     def _fetch(self, method: str, path: str, data: bytes | None) -> bytes:
         headers = {"Authorization": f"Bearer {self.environ['MANYARM_API_KEY']}", "Content-Type": "application/json"}
+        if method == "PUT":
+            headers["If-Match"] = "*"
         request = urllib.request.Request(f"{self.url}/api/v1{path}", data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
