@@ -21,6 +21,8 @@ from runner.errors import FolderRefused
 JOB_MAX_BYTES = 16 * 1024**2
 # Given back to the file system when it is full, so that the outcome still finds room.
 RESERVE_BYTES = 256 * 1024
+# In the work folder: a cloud account's files, for the time of one run.
+ACCOUNT_FOLDER = ".account"
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class ScriptRunner:
         self._channel = channel
         self._count = 0
         self._artifact_bytes = 0
+        # What a convention gives to every script after it.
+        self.offered: Dict[str, str] = {}
 
     @property
     def has_run(self) -> bool:
@@ -97,11 +99,21 @@ class ScriptRunner:
         tools.mkdir(mode=0o700, exist_ok=True)
         return tools
 
-    def _environment(self) -> Dict[str, str]:
-        """Clean: what any program needs, what scripts of ours need, and what the author exposed by name."""
+    @property
+    def path(self) -> str:
+        """Where programs are looked for."""
+        return os.environ.get("PATH", _PATH)
+
+    def program_environment(self) -> Dict[str, str]:
+        """Clean: what any program needs, and what was offered."""
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
         environment.setdefault("PATH", _PATH)
         environment.setdefault("HOME", self._job_file.home)
+        return {**environment, **self.offered}
+
+    def _environment(self) -> Dict[str, str]:
+        """That, what scripts of ours need, and what the author exposed by name."""
+        environment = self.program_environment()
         environment["MANYARM_FD"] = str(self._descriptors[0])
         environment["MANYARM_LOCK"] = f"{self._descriptors[1]} {self._descriptors[2]}"
         environment["MANYARM_TOKEN"] = self._token

@@ -14,7 +14,7 @@ from runner.channel import SupervisorChannel
 from runner.contract.masking import Patterns, mask_text
 from runner.contract.spool import Stream
 from runner.errors import RunnerError, SpoolFull
-from runner.job_folder import JobFile, JobFolder
+from runner.job_folder import ACCOUNT_FOLDER, JobFile, JobFolder
 from runner.job_variables import variables_of
 from runner.output_stream import OutputStream, ServiceLines
 from runner.process_tree import TreeEnding, cpu_seconds, descendants
@@ -282,6 +282,7 @@ class Supervision:
             # The kernel takes the worker apart meanwhile.
             self.spool.sync()
         self._worker_end()
+        self._take_account_away()
         with contextlib.suppress(SpoolFull):
             self._note_left_running()
         if self._ending is not None:
@@ -292,6 +293,14 @@ class Supervision:
         if self.state == "cancelled":
             self.cancel_confirmed = not self.survivors
         os.close(self._turn_look)
+
+    def _take_account_away(self) -> None:
+        """A worker that was ended has left it."""
+        folder = self.folder.work / ACCOUNT_FOLDER
+        if folder.exists():
+            import shutil  # late: few jobs have one
+
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _worker_end(self) -> str:
         """How the worker ended; its end of the channel closes a moment before it is gone."""

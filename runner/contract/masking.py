@@ -27,6 +27,7 @@ _COMMON = frozenset((
     "passwort", "password", "root", "secret", "test", "true", "user",
 ))
 # fmt: on
+_SECRET_WORDS = ("key", "secret", "token", "password")
 
 
 def weakness(secret: str) -> str:
@@ -166,11 +167,11 @@ def _merged(places: List[Tuple[int, int]]) -> Iterator[Tuple[int, int]]:
 
 def _pieces(secret: str) -> Iterator[str]:
     """The secret, its lines, and for a key of many lines the same body joined and wrapped anew."""
-    yield secret
+    # Without the white space around it: a pattern that begins with a line's end would hold back every line.
     stripped = secret.strip()
-    if stripped and stripped != secret:
-        yield stripped
-    lines = [line.strip() for line in secret.splitlines()]
+    yield stripped
+    yield from _secrets_inside(stripped)
+    lines = [line.strip() for line in stripped.splitlines()]
     if len(lines) < 2:
         return
     yield from (line for line in lines if len(line) >= LINE_MIN_CHARS)
@@ -179,6 +180,19 @@ def _pieces(secret: str) -> Iterator[str]:
         yield from (piece for piece in _cut(body, width) if len(piece) >= LINE_MIN_CHARS)
     yield from (joint.join(lines) for joint in ("\n", "\r\n", "", " "))
     yield body
+
+
+def _secrets_inside(text: str) -> Iterator[str]:
+    """What a key file in JSON holds: programs take it out, and print it alone."""
+    if not text.startswith("{"):
+        return
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    for name, value in found.items():
+        if isinstance(value, str) and any(word in name.casefold() for word in _SECRET_WORDS):
+            yield from _pieces(value)
 
 
 def _encodings(text: str) -> Iterator[bytes]:

@@ -52,7 +52,7 @@ def test_json_that_readers_disagree_about_is_refused(text):
 
 def test_step_kinds_are_read_back_as_they_were_written():
     kinds = read_step_kinds(json.loads(json.dumps(step_kinds())))
-    assert sorted(kinds) == ["deploy-package", "run-script"]
+    assert sorted(kinds) == ["cloud-script", "deploy-package", "run-script"]
     assert kinds["deploy-package"].needs_package
     assert not kinds["run-script"].needs_package
     assert kinds["run-script"].check({"script": "x"}) == {"shell": "bash", "script": "x"}
