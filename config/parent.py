@@ -14,11 +14,15 @@ READY_DESCRIPTOR = "MANYARM_READY_FD"
 LEASH_DESCRIPTOR = "MANYARM_LEASH_FD"
 
 
+_held: dict[str, str] = {}
+
+
 def leave_with_parent(leave: Callable[[], None], descriptor: str = LEASH_DESCRIPTOR) -> None:
     """Call `leave` from a thread of its own as soon as the parent has gone; `descriptor` names the pipe's number."""
     number = os.environ.pop(descriptor, None)
     if number is None:
         return
+    _held[descriptor] = number
 
     def wait() -> None:
         with contextlib.suppress(OSError):
@@ -26,6 +30,11 @@ def leave_with_parent(leave: Callable[[], None], descriptor: str = LEASH_DESCRIP
         leave()
 
     threading.Thread(target=wait, name="leave-with-parent", daemon=True).start()
+
+
+def environment_for_successor() -> dict[str, str]:
+    """For a program that takes this one's place in the same process: it leaves with the parent too."""
+    return os.environ | _held
 
 
 def say_ready(**facts: str) -> None:

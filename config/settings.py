@@ -133,11 +133,17 @@ class SpokeSettings:
     runner_python: str = ""
     standby: bool = True
     https_proxy: str = ""
+    listen: str = ""
+    dial_proxy: str = ""
     log_level: str = "INFO"
     log_style: str = "text"
     limits: SpokeLimits = field(default_factory=SpokeLimits)
 
     def __post_init__(self) -> None:
+        if self.listen:
+            _named("listen", self.listen)
+        if self.dial_proxy:
+            _named("dial_proxy", self.dial_proxy.removeprefix("http://"))
         _one_of("log_level", self.log_level, ("DEBUG", "INFO", "WARNING", "ERROR"))
         _one_of("log_style", self.log_style, ("text", "json"))
 

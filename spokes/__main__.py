@@ -9,14 +9,14 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from config import parent
 from config.errors import SettingsInvalid
 from config.logging import set_up
 from config.settings import SpokeSettings
-from spokes import polling
+from spokes import listening, polling
 from spokes.agent import os_user
 from spokes.agent.enrolment import Enroller, Wish, join_names
 from spokes.agent.errors import NoSuchUser, NotEnrolled, SpokeError
@@ -27,7 +27,7 @@ from spokes.agent.identity import IdentityStore
 from spokes.agent.kind import SpokeKind
 from wire.errors import Refused
 from wire.join_code import JoinCode
-from wire.keys import parse_thumbprint, thumbprint_of_digest
+from wire.keys import parse_thumbprint, thumbprint, thumbprint_of_digest
 
 _USAGE, _INTERRUPTED = 2, 130
 _FRESH_S = 15
@@ -49,6 +49,7 @@ class Beside:
 # Imported when it is asked for: a spoke on a target needs none of what these need.
 BESIDE_THE_HUB = {
     "local": Beside("spokes.local", "hub", "serve steps on the hub's machine, and what is no machine", "manyarm-local"),
+    "relay": Beside("spokes.relaying.kind", "hub-relay", "dial listening spokes and carry their mail"),
 }
 
 
@@ -91,10 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     enrol.add_argument("--role", action="append", default=[], help="a role it asks for; may be given again")
     enrol.add_argument("--environment", action="append", default=[], help="an environment it asks for; as --role")
     enrol.add_argument("--hub", metavar="HOST:PORT", help="the gateway, if not the one that the code names")
+    enrol.add_argument("--listen", metavar="HOST:PORT", help="listen there for a relay, and do not dial the broker")
+    enrol.add_argument("--address", metavar="HOST:PORT", help="where the relay finds it, if not where it listens")
     enrol.add_argument("--wait", type=float, metavar="SECONDS", help="give up waiting for approval (exit 6)")
     enrol.set_defaults(command=_enrol)
 
     run = commands.add_parser("run", help="serve until told to stop", allow_abbrev=False)
+    run.add_argument("--listen", metavar="HOST:PORT", help="where a listening spoke listens")
     run.set_defaults(command=_run)
 
     for name, beside in BESIDE_THE_HUB.items():
@@ -115,8 +119,8 @@ def _parser() -> argparse.ArgumentParser:
             )
         serve.set_defaults(prepare=_prepare_beside, command=_beside, module=beside.module, os_user=beside.os_user)
 
-    thumbprint = commands.add_parser("thumbprint", help="who this spoke is", allow_abbrev=False)
-    thumbprint.set_defaults(command=_thumbprint)
+    who = commands.add_parser("thumbprint", help="who this spoke is", allow_abbrev=False)
+    who.set_defaults(command=_thumbprint)
 
     trust = commands.add_parser("trust", help="name the hub that this machine may join", allow_abbrev=False)
     trust.add_argument("root", metavar="ROOT-THUMBPRINT", help="SHA256:… as the hub shows it")
@@ -134,12 +138,15 @@ def _enrol(settings: SpokeSettings, chosen: argparse.Namespace) -> int:
     if chosen.wait is not None and chosen.wait < 0:
         print("manyarm-spoke: --wait is a number of seconds from 0 on", file=sys.stderr)
         return _USAGE
+    if chosen.address and not chosen.listen:
+        print("manyarm-spoke: --address is for a spoke that listens: give --listen too", file=sys.stderr)
+        return _USAGE
     address = chosen.hub or code.address
     home = SpokeHome(settings.home)
     home.make()
     lock = home.hold()
     gateway = Gateway(address, timeout_s=settings.limits.gateway_timeout_s, proxy=settings.https_proxy)
-    wish = Wish(chosen.name, join_names(chosen.role), join_names(chosen.environment), polling.KIND.name)
+    wish = _wish(home, chosen)
     print(f"The hub must show root {thumbprint_of_digest(code.root_thumbprint)}; asking {address}", flush=True)
     try:
         made = Enroller(home, gateway, say=lambda line: print(line, flush=True)).enrol(
@@ -151,8 +158,28 @@ def _enrol(settings: SpokeSettings, chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _run(settings: SpokeSettings, _: argparse.Namespace) -> int:
-    return polling.KIND.serve(settings)
+def _wish(home: SpokeHome, chosen: argparse.Namespace) -> Wish:
+    wish = Wish(chosen.name, join_names(chosen.role), join_names(chosen.environment), polling.KIND.name)
+    if not chosen.listen:
+        return wish
+    kind = listening.KIND
+    found = listening.checked_addresses(chosen.listen, chosen.address or chosen.listen)
+    return replace(wish, kind=kind.name, tls_spki=kind.tls_pin(home), listen=found.listen, address=found.address)
+
+
+def _run(settings: SpokeSettings, chosen: argparse.Namespace) -> int:
+    if chosen.listen:
+        settings = replace(settings, listen=chosen.listen)
+    return _kind_of(settings).serve(settings)
+
+
+def _kind_of(settings: SpokeSettings) -> SpokeKind:
+    """As it was enrolled; who is not enrolled and was told to listen waits to be introduced."""
+    try:
+        enrolled = IdentityStore(SpokeHome(settings.home)).enrolment().kind
+    except NotEnrolled:
+        return listening.KIND if settings.listen else polling.KIND
+    return listening.KIND if enrolled == listening.KIND.name else polling.KIND
 
 
 def _prepare_beside(chosen: argparse.Namespace) -> None:
@@ -173,12 +200,15 @@ def _prepare_beside(chosen: argparse.Namespace) -> None:
 def _beside(settings: SpokeSettings, chosen: argparse.Namespace) -> int:
     kind: SpokeKind = importlib.import_module(chosen.module).KIND
     if chosen.join_file is not None:
-        join(settings, Wish(chosen.name, kind=kind.name), chosen.join_file)
+        home = SpokeHome(settings.home)
+        home.make()
+        join(settings, Wish(chosen.name, kind=kind.name, tls_spki=kind.tls_pin(home)), chosen.join_file)
     return kind.serve(settings)
 
 
 def _thumbprint(settings: SpokeSettings, _: argparse.Namespace) -> int:
-    print(IdentityStore(SpokeHome(settings.home)).keys().thumbprint)
+    signing = IdentityStore(SpokeHome(settings.home)).signing_key()
+    print(thumbprint(signing.verify_key.pk))
     return 0
 
 
@@ -218,7 +248,7 @@ def _status(settings: SpokeSettings, chosen: argparse.Namespace) -> int:
         "name": enrolment.name,
         "spoke": enrolment.spoke_id,
         "hub": enrolment.hub_id,
-        "thumbprint": store.keys().thumbprint,
+        "thumbprint": thumbprint(store.signing_key().verify_key.pk),
         "root": thumbprint_of_digest(enrolment.root),
         "running": running,
         **found,

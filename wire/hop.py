@@ -23,7 +23,7 @@ MAIL_PATH, BULK_PATH = "/mail", "/bulk"
 WORD_MAX = 8 * 1024
 # A number of messages that no connection lives to see.
 _Number = Annotated[int, Whole(1, 2**53 - 1)]
-_TAKEN_MAX = 256
+TAKEN_MAX = 256
 _TYPE_AT = struct.Struct(">4sH")
 _MAGIC = b"MAE1"
 # By the type number in an envelope's first bytes: all that a relay reads of one.
@@ -51,7 +51,7 @@ class Greeting:
 class Taken:
     """These envelopes are safe: in the spoke's journal, or with the broker."""
 
-    numbers: Annotated[tuple[_Number, ...], Many(_TAKEN_MAX)]
+    numbers: Annotated[tuple[_Number, ...], Many(TAKEN_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def read(text: str) -> Word:
 
 def taken(numbers: list[int]) -> list[Taken]:
     """As many words as these numbers need."""
-    return [Taken(tuple(numbers[at : at + _TAKEN_MAX])) for at in range(0, len(numbers), _TAKEN_MAX)]
+    return [Taken(tuple(numbers[at : at + TAKEN_MAX])) for at in range(0, len(numbers), TAKEN_MAX)]
 
 
 def upward_kind(frame: bytes) -> EventKind:

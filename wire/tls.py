@@ -36,6 +36,7 @@ TlsPeer = ssl.SSLSocket | ssl.SSLObject
 # Lifetime is governed by the trust document; this only outlives it.
 _LIFETIME = timedelta(days=3652)
 _CLOCK_SKEW = timedelta(days=1)
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 # sign_pk (32) | its signature over the tag and the SPKI's SHA-256 (64). The arc 2.25 is for numbers made by chance.
 _BINDING = x509.ObjectIdentifier("2.25.213418725901937455121843957320912846273")
 _BINDING_TAG = b"manyarm/v1/tls-binding\0"
@@ -65,7 +66,8 @@ def make_certificate(signing_seed: bytes, name: str, *, bound_to: SigningKey | N
 def make_client_certificate(signing_seed: bytes, name: str) -> tuple[bytes, bytes]:
     """A leaf for one who dials in to a listener that knows its pin, issued by the published authority; both PEM."""
     key = ed25519.Ed25519PrivateKey.from_private_bytes(signing_seed)
-    certificate = _leaf(key.public_key(), name, _AUTHORITY_NAME).sign(_authority_key(), None)
+    # From long ago: a target whose clock is off must not take it for one of the future.
+    certificate = _leaf(key.public_key(), name, _AUTHORITY_NAME, since=_LONG_AGO).sign(_authority_key(), None)
     return _pem(certificate), _private_pem(key)
 
 
@@ -258,7 +260,9 @@ def _spki(certificate: bytes) -> bytes:
     return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _leaf(public_key: ed25519.Ed25519PublicKey, name: str, issuer: x509.Name) -> x509.CertificateBuilder:
+def _leaf(
+    public_key: ed25519.Ed25519PublicKey, name: str, issuer: x509.Name, since: datetime | None = None
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -266,7 +270,7 @@ def _leaf(public_key: ed25519.Ed25519PublicKey, name: str, issuer: x509.Name) ->
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_before(since or now - _CLOCK_SKEW)
         .not_valid_after(now + _LIFETIME)
         # CA:FALSE: the holder of a pinned certificate must not be able to issue children that pass for it.
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -288,7 +292,7 @@ def _authority() -> str:
         .issuer_name(_AUTHORITY_NAME)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(datetime(2000, 1, 1, tzinfo=UTC))
+        .not_valid_before(_LONG_AGO)
         .not_valid_after(datetime(9999, 1, 1, tzinfo=UTC))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, None)

@@ -20,6 +20,7 @@ from websockets.asyncio.server import Server, ServerConnection
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
@@ -85,6 +86,14 @@ class WebSocket:
             return await self._connection.recv()
         except ConnectionClosed as error:
             raise ConnectionLost(f"the connection with {self.peer} ended: {error}") from error
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection.state is State.OPEN
+
+    async def ended(self) -> None:
+        """Returns when the connection is gone; nothing is read meanwhile."""
+        await self._connection.wait_closed()
 
     async def close(self) -> None:
         """Waits a moment for the peer to agree."""

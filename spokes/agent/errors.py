@@ -10,6 +10,7 @@ SpokeError                 has the exit status of the command that it ends
 ├── JoinRefused            the hub said no
 ├── NotApproved            nobody approved in the time given
 ├── GatewayUnreachable     no answer from the gateway, or not one that we can use
+├── CannotListen           the address on which relays should find us cannot be had
 ├── JournalFailed          the journal could not be written: nothing is acknowledged
 ├── CannotStart            a job's supervisor could not be started
 ├── MachineUnreachable     the machine that a job is for does not answer, or not as it must
@@ -62,6 +63,10 @@ class NotApproved(SpokeError):
 
 class GatewayUnreachable(SpokeError):
     exit_status = 5
+
+
+class CannotListen(SpokeError):
+    exit_status = 1
 
 
 class JournalFailed(SpokeError):

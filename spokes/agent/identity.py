@@ -187,9 +187,5 @@ class IdentityStore:
         for name in (_SIGN, _BOX):
             (self._folder / name).unlink(missing_ok=True)
 
-    def forget_box_key(self) -> None:
-        """What is sealed to this spoke is of no use to it any more."""
-        (self._folder / _BOX).unlink(missing_ok=True)
-
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"

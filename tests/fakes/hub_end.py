@@ -7,6 +7,7 @@
 Its clock starts at the time of `tests.fakes.parties`, years from now: a spoke that believed its own clock would fail.
 """
 
+import json
 import threading
 import time
 from collections import defaultdict
@@ -23,7 +24,7 @@ from wire.keys import BoxPublicKey, VerifyKey, hex_bytes, new_id
 from wire.log_body import unpack_records
 from wire.messages import Ack, Body, Cancel, Command, Heartbeat, Hello, Log, Reject, Result, Welcome
 from wire.roles import KeyTable, Role, TrustedKey
-from wire.topology import COMMANDS, HUB_BEATS, HUB_LOGS, HUB_RESULTS
+from wire.topology import COMMANDS, HUB_BEATS, HUB_LOGS, HUB_RESULTS, EventKind
 
 WAIT_S = 30.0
 
@@ -66,6 +67,8 @@ class HubEnd:
         self.logs: dict[str, dict[int, tuple[int, str, bytes]]] = defaultdict(dict)
         self.rejects: list[Reject] = []
         self.refused: list[Refused] = []
+        self.enrolments: list[tuple[str, bytes]] = []
+        self.hints: list[tuple[str, dict[str, str]]] = []
         self._connection = connection
         self._began = time.monotonic()
         self._changed = threading.Condition()
@@ -203,6 +206,13 @@ class HubEnd:
         subscription.close()
 
     def _take(self, delivery: Delivery) -> None:
+        words = delivery.key.split(".")
+        if words[1] == EventKind.HINT:
+            self.hints.append((words[2], json.loads(delivery.body)))
+            return
+        if words[1] == EventKind.ENROL:
+            self.enrolments.append((words[2], delivery.body))
+            return
         directory = KeyTable(
             [TrustedKey(spoke.key, Role.SPOKE_SIGN, spoke.spoke_id) for spoke in list(self.spokes.values())]
         )

@@ -54,6 +54,7 @@ class FakeGateway:
         self.asked: list[list[bytes]] = []
         self.sent_bytes = 0
         self.trust_frames: Callable[[int], list[bytes]] = self._trust_frames
+        self.fleet_frame: Callable[[], bytes | None] = lambda: None
         self.box_frame: Callable[[], bytes] = hub.box_frame
         self.refuse_enrolments = False
         self.answer_enrolment: Callable[[bytes], bytes | None] = lambda _: None
@@ -147,6 +148,8 @@ class FakeGateway:
         if path.startswith("/trust?from="):
             frames = self.trust_frames(int(path.rpartition("=")[2]))
             self._answer(request, 200, b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames))
+        elif path == "/fleet":
+            self._fleet(request)
         elif path == "/box":
             self._answer(request, 200, self.box_frame())
         elif path.startswith("/enrol/"):
@@ -207,6 +210,19 @@ class FakeGateway:
                 return b"".join(parts)
 
         return Handler
+
+    def _fleet(self, request: BaseHTTPRequestHandler) -> None:
+        frame = self.fleet_frame()
+        if frame is None:
+            self._answer(request, 403, b"{}")
+            return
+        tag = f'"{hashlib.sha256(frame).hexdigest()}"'
+        known = request.headers.get("If-None-Match") == tag
+        request.send_response(304 if known else 200)
+        request.send_header("ETag", tag)
+        request.send_header("Content-Length", str(0 if known else len(frame)))
+        request.end_headers()
+        request.wfile.write(b"" if known else frame)
 
     def _guarded(self, request: BaseHTTPRequestHandler, capability: str, then: Callable[..., None], what: Any) -> None:
         try:
