@@ -43,6 +43,7 @@ class Permission(StrEnum):
     USER_EDIT = "user.edit"
     GRANT_EDIT = "grant.edit"
     API_KEY_EDIT = "api-key.edit"  # Other people's; one's own need none.
+    KEY_EDIT = "key.edit"  # The hub's own keys: to see and to rotate them.
     EVENT_VIEW = "event.view"
     METRICS = "metrics"
 

@@ -24,6 +24,7 @@ __all__ = [
     "TrustChain",
     "TrustDocument",
     "check_document",
+    "check_signatures",
     "read_trust",
     "sign_trust",
 ]
@@ -290,6 +291,11 @@ def _signers(signed: SignedDocument, keys: Iterable[TrustedKey]) -> set[VerifyKe
             raise Refused(Code.TRUST_SIG, f"the signature of root key {kid.hex()} does not hold") from refusal
         found.add(known[kid])
     return found
+
+
+def check_signatures(signed: SignedDocument, *judges: TrustDocument) -> None:
+    """Refused(TRUST_SIG) where a signature under the key id of one of their roots is false."""
+    _signers(signed, [key for judge in judges for key in judge.roots])
 
 
 def _require_threshold(signed: SignedDocument, document: TrustDocument, judges: TrustDocument) -> None:

@@ -15,6 +15,7 @@ from hub.operations import (
     reached_targets,
     releases,
     setting_up,
+    trust,
     variables,
     work,
 )
@@ -32,6 +33,7 @@ _MODULES = (
     reached_targets,
     packages,
     access,
+    trust,
     setting_up,
     apply,
 )

@@ -15,7 +15,7 @@ from hub.states import HubKeyState
 from hub.storage.database import connection, write_tx
 from hub.storage.hub_keys import HUB_BOX
 from hub.storage.hub_trust import trust_chain
-from hub.storage.models import FormerKey, HubKey
+from hub.storage.models import FormerKey, HubKey, TrustFrame
 from hub.trust.following import retire
 from hub.trust.publishing import Change, publish_trust, waiting_request
 from hub.trust.resealing import Resealing
@@ -39,6 +39,9 @@ AGES_S: dict[KeyName, int] = {
 }
 RENEW_BEFORE_S = 60 * DAY_S
 _AGES_EVERY_S = 600.0
+_BATCHES = 20
+# Other threads and processes may still hold a row that they sealed with the former key a moment ago.
+_SETTLED_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,9 @@ class Upkeep:
         with connection():
             acting = self._parts.itself()
             acting.seals.refresh()
-            self.reseal(acting)
+            for _ in range(_BATCHES):
+                if self.reseal(acting) == 0:
+                    break
             if self._looked_s is None or self._clock() - self._looked_s >= _AGES_EVERY_S:
                 self._looked_s = self._clock()
                 self.look_at_ages(acting)
@@ -75,11 +80,16 @@ class Upkeep:
         if not old:
             return 0
         done = self._resealing.step(old)
-        if done == 0 and waiting_request(acting) is None:
+        if done == 0 and self._is_settled(acting) and waiting_request(acting) is None:
             with write_tx():
                 publish_trust(acting, _without(old), reason="all rows are sealed anew")
             acting.seals.refresh()
         return done
+
+    @staticmethod
+    def _is_settled(acting: Acting) -> bool:
+        newest: TrustFrame = TrustFrame.select(TrustFrame.issued_at).order_by(TrustFrame.version.desc()).get()
+        return bool(acting.now_ms - newest.issued_at >= _SETTLED_MS)
 
     def look_at_ages(self, acting: Acting) -> None:
         """Everything that a date decides."""

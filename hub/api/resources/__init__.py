@@ -9,6 +9,7 @@ from hub.api.resources import (
     environments,
     events,
     infrastructure,
+    keys,
     lifecycles,
     packages,
     projects,
@@ -41,6 +42,7 @@ ALL_RESOURCES = (
     access.GRANTS,
     access.API_KEYS,
     access.SESSIONS,
+    keys.RESOURCE,
     events.RESOURCE,
     events.INTENTS,
 )

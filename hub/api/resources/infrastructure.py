@@ -67,6 +67,8 @@ def show_spoke(_: Call, spoke: str) -> SpokeView:
 
 SPOKES.change("POST", "/spokes/<spoke>/approve", "spoke.approve")
 SPOKES.change("POST", "/spokes/<spoke>/revoke", "spoke.revoke")
+SPOKES.change("POST", "/spokes/<spoke>/rotate", "spoke.rotate")
+SPOKES.change("POST", "/spokes/<spoke>/replace", "spoke.replace")
 
 
 @JOIN_CODES.get(

@@ -45,6 +45,26 @@ def approve(ctx: click.Context, name: str, thumbprint: str | None) -> None:
 
 @spoke.command()
 @click.argument("name")
+@click.pass_context
+def rotate(ctx: click.Context, name: str) -> None:
+    """Have a spoke make new keys; it goes on with the old ones until the hub has heard the new."""
+    click.echo(api(ctx.obj["url"]).post(f"/spokes/{part(name)}/rotate", {})["notice"])
+
+
+@spoke.command()
+@click.argument("name")
+@click.option("--replaces", required=True, help="The spoke whose keys are lost: it is revoked, its target stays.")
+@click.option("--thumbprint", required=True, help="What `manyarm-spoke thumbprint` printed on the machine.")
+@click.pass_context
+def replace(ctx: click.Context, name: str, replaces: str, thumbprint: str) -> None:
+    """Approve a pending spoke in the place of one that lost its keys."""
+    body = {"replaces": replaces, "thumbprint": thumbprint}
+    made = api(ctx.obj["url"]).post(f"/spokes/{part(name)}/replace", body)
+    click.echo(f"{made['name']} is trusted, and its former self is revoked")
+
+
+@spoke.command()
+@click.argument("name")
 @click.option("--reason", default="")
 @click.pass_context
 def revoke(ctx: click.Context, name: str, reason: str) -> None:

@@ -122,12 +122,29 @@ def _database(settings: HubSettings) -> Iterator[Finding]:
         yield Finding("database", Verdict.OK, f"hub {hub.hub_id}, trust document {chain.version}")
         days = (chain.document.expires - int(datetime.now(UTC).timestamp())) // 86_400
         verdict = Verdict.OK if days > _WARN_DAYS else Verdict.WRONG if days < 0 else Verdict.WARN
-        cure = "" if verdict is Verdict.OK else "a new trust document needs the root key"
+        cure = "" if verdict is Verdict.OK else "it is renewed by itself with the root in the hub; else: see root key"
         yield Finding("trust document", verdict, f"ends in {days} days", cure)
         held = HubKey.select().where(HubKey.role == Role.HUB_ROOT, HubKey.private_sealed.is_null(False)).exists()
         if held and public_keys(Role.HUB_ROOT):
             cure = "manyarm key export-root FILE, and keep the file offline"
             yield Finding("root key", Verdict.WARN, "lies in the hub", cure)
+        yield from _keys()
+
+
+def _keys() -> Iterator[Finding]:
+    """What waits for the offline root, and spokes that live twice."""
+    from hub.queries.keys import keys
+    from hub.storage.models import Spoke, SpokeConflict
+
+    waiting = keys().waiting
+    if waiting is not None:
+        words = f"trust document {waiting.version} waits for the root key: {'; '.join(waiting.reasons)}"
+        yield Finding("root key", Verdict.WARN, words, "manyarm key sign-trust --root FILE")
+    for conflict in SpokeConflict.select():
+        spoke = Spoke.get_or_none(Spoke.id == conflict.spoke, Spoke.state == "trusted")
+        if spoke is not None:
+            cure = f"manyarm spoke revoke {spoke.name}, then enrol the machine that is yours anew"
+            yield Finding(f"spoke {spoke.name}", Verdict.WRONG, conflict.words, cure)
 
 
 def _audit_chain(settings: HubSettings) -> Iterator[Finding]:

@@ -2,12 +2,17 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hub.cli.ending import CommandFailed, Status
 from hub.cli.server.local_engine import local_engine
 from hub.cli.server.starting import begin, settings_of, telling
+
+if TYPE_CHECKING:
+    from hub.trust.publishing import Published
+    from wire.trust import TrustDocument
 
 
 @click.group()
@@ -21,23 +26,17 @@ def key() -> None:
 def show(ctx: click.Context) -> None:
     """Show every key's role, thumbprint, state and end; never a private half."""
     from hub.cli.client.printing import table
-    from hub.queries.listing import at_text
+    from hub.queries.keys import keys
     from hub.storage.hub_trust import installation
-    from hub.storage.models import HubKey
-    from wire.keys import thumbprint
 
     with local_engine(begin(ctx.obj["home"], "key")) as here:
         click.echo(f"master key {here.master.id}, hub {installation().hub_id}")
-        rows = [
-            {
-                "role": row.role,
-                "state": str(row.state),
-                "ends": at_text(row.not_after),
-                "thumbprint": thumbprint(bytes.fromhex(row.public_key)),
-            }
-            for row in HubKey.select().order_by(HubKey.role, HubKey.not_before)
-        ]
-        table(rows, ("role", "state", "ends", "thumbprint"))
+        found = keys()
+        click.echo(f"trust document {found.trust_version}, ends {found.trust_ends}")
+        if found.waiting is not None:
+            why = "; ".join(found.waiting.reasons)
+            click.echo(f"trust document {found.waiting.version} waits for the offline root: {why}")
+        table([view.model_dump() for view in found.keys], ("role", "state", "ends", "thumbprint"))
 
 
 @key.command()
@@ -53,6 +52,124 @@ def issue(ctx: click.Context, part: str, file: Path) -> None:
         write_kek(here.master.kek(part), file)
         here.record("key.issue", f"kek:{part}", {"file": str(file)})
     click.echo(f"{file}: set MANYARM_KEK_FILE to it on the {part}'s machine, mode 0600")
+
+
+@key.command()
+@click.argument("name", type=click.Choice(["command", "box", "portal", "rows", "release", "audit", "root"]))
+@click.option("--revoke", is_flag=True, help="The old key counts no longer from now on: somebody else may have it.")
+@click.option("--reason", default="", help="For the audit log.")
+@click.pass_context
+@telling
+def rotate(ctx: click.Context, name: str, revoke: bool, reason: str) -> None:
+    """Put a new key in the place of an old one, while everything runs."""
+    from hub.trust.rotation import KeyName
+    from hub.trust.rotation import rotate as make_anew
+
+    with local_engine(begin(ctx.obj["home"], "key")) as here, here.writing() as now_ms:
+        made = make_anew(here.acting(now_ms), KeyName(name), revoke=revoke, reason=reason)
+    click.echo(f"new {name} key {made.kid}")
+    _tell_published(made.published)
+
+
+@key.command(name="trust-request")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.pass_context
+@telling
+def trust_request(ctx: click.Context, file: Path) -> None:
+    """Write the trust document that waits for the offline root into FILE, to be taken to where the root is."""
+    from hub.storage.vault_master import write_private
+    from hub.trust.root_signing import request_frame
+
+    with local_engine(begin(ctx.obj["home"], "key")) as here:
+        write_private(file, request_frame(here.acting()).hex() + "\n")
+    click.echo(f"{file}: there, run `manyarm key sign-trust {file} --root ROOT-FILE --out SIGNED-FILE`")
+
+
+@key.command(name="sign-trust")
+@click.argument("request", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--root", "roots", required=True, multiple=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--out", type=click.Path(path_type=Path), help="Where the signed document goes; with REQUEST.")
+@click.option("--yes", is_flag=True, help="Do not show what it changes and ask.")
+@click.pass_context
+@telling
+def sign_trust(ctx: click.Context, request: Path | None, roots: tuple[Path, ...], out: Path | None, yes: bool) -> None:
+    """Sign the trust document that waits with the exported root key.
+
+    With a REQUEST file it needs no hub: it writes the signed document to --out. Without one it signs beside the hub
+    what waits there, and puts it in force.
+    """
+    from hub.storage.vault_export import read_exported
+    from hub.storage.vault_master import write_private
+    from hub.trust.root_signing import accept, request_frame, signed_by
+
+    if request is not None:
+        if out is None:
+            raise CommandFailed("say with --out where the signed document goes", Status.USAGE)
+        frame = _read_frame(request)
+        _confirm(None, frame, yes=yes)
+        signed = signed_by(frame, [read_exported(path, _asked(f"Passphrase of {path}")) for path in roots])
+        write_private(out, signed.hex() + "\n")
+        click.echo(f"{out}: at the hub, run `manyarm key import-trust {out}`")
+        return
+    with local_engine(begin(ctx.obj["home"], "key")) as here:
+        frame = request_frame(here.acting())
+        _confirm(_in_force(), frame, yes=yes)
+        signed = signed_by(frame, [read_exported(path, _asked(f"Passphrase of {path}")) for path in roots])
+        with here.writing() as now_ms:
+            published = accept(here.acting(now_ms), signed)
+    _tell_published(published)
+
+
+@key.command(name="import-trust")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.pass_context
+@telling
+def import_trust(ctx: click.Context, file: Path) -> None:
+    """Put the trust document in force that was signed where the root is."""
+    from hub.trust.root_signing import accept
+
+    with local_engine(begin(ctx.obj["home"], "key")) as here, here.writing() as now_ms:
+        published = accept(here.acting(now_ms), _read_frame(file))
+    _tell_published(published)
+
+
+def _in_force() -> "TrustDocument":
+    from hub.storage.hub_trust import trust_chain
+
+    return trust_chain().document
+
+
+def _confirm(before: "TrustDocument | None", frame: bytes, *, yes: bool) -> None:
+    """Whoever signs sees what he signs."""
+    from hub.trust.root_signing import differences
+    from wire.trust import read_trust
+
+    document = read_trust(frame)
+    click.echo(f"trust document {document.version} of hub {document.hub}", err=True)
+    if before is not None:
+        for line in differences(before, document):
+            click.echo(f"  {line}", err=True)
+    else:
+        for key in document.keys:
+            click.echo(f"  {key.role} key {key.kid}", err=True)
+        for pin in document.tls_pins:
+            click.echo(f"  {pin.role} pin {pin.spki}", err=True)
+    if not yes and sys.stdin.isatty():
+        click.confirm("Sign it?", abort=True, err=True)
+
+
+def _tell_published(published: "Published") -> None:
+    if published.in_force:
+        click.echo(f"trust document {published.version} is in force")
+    else:
+        click.echo(published.sentence)
+
+
+def _read_frame(file: Path) -> bytes:
+    try:
+        return bytes.fromhex(file.read_text("ascii").strip())
+    except ValueError as error:
+        raise CommandFailed(f"{file}: it is no trust document", Status.USAGE) from error
 
 
 @key.command(name="export-root")

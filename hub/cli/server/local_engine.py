@@ -19,6 +19,20 @@ CONSOLE = "console"
 
 
 @dataclass(frozen=True, slots=True)
+class Console:
+    """Acts in no person's name: whoever reads the master key is the console."""
+
+    vault: Vault
+    seals: RowSeals
+    now_ms: int
+    user_id: str = CONSOLE
+
+    @property
+    def caller(self) -> "Console":
+        return self
+
+
+@dataclass(frozen=True, slots=True)
 class LocalEngine:
     """The engine's keys in the hands of whoever could read the master key anyway."""
 
@@ -32,6 +46,10 @@ class LocalEngine:
         """One transaction; yields the time in UTC milliseconds."""
         with write_tx():
             yield now_ms()
+
+    def acting(self, now: int | None = None) -> "Console":
+        """Whoever sits at the console, as one who acts."""
+        return Console(self.vault, self.seals, now if now is not None else now_ms())
 
     def record(self, action: str, what: str, detail: Mapping[str, Any]) -> None:
         """The event row of what is done in this transaction."""

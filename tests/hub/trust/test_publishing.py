@@ -9,29 +9,16 @@ from hub.events.audit import verify_database
 from hub.storage.database import write_tx
 from hub.storage.hub_trust import trust_chain
 from hub.storage.models import Event, TrustFrame, TrustRequest
-from hub.storage.vault_export import forget_exported, write_exported
 from hub.trust.publishing import publish_trust, waiting_request, with_pin, without_pin
-from tests.hub.conftest import CHEAP
 from wire.roles import Role
 from wire.trust import read_trust
 
-PHRASE = "kelp wharf anvil motto"
 SPKI = "ab" * 32
 
 
 def publish(acting, change, reason="relay west approved"):
     with write_tx():
         return publish_trust(acting, change, reason=reason)
-
-
-@pytest.fixture
-def offline(installed_hub, acting, tmp_path):
-    """The root key is in a file, and no longer in the hub."""
-    path = tmp_path / "root.key"
-    write_exported(installed_hub.vault, Role.HUB_ROOT, PHRASE, path, CHEAP)
-    with write_tx():
-        forget_exported(installed_hub.seals, Role.HUB_ROOT, path, PHRASE)
-    return path
 
 
 def test_a_pin_is_in_force_at_once_and_every_version_is_kept(installed_hub, acting):

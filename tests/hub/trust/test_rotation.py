@@ -114,6 +114,9 @@ def test_rows_are_sealed_anew_in_batches_and_then_the_former_key_is_gone(install
     while Upkeep(UpkeepParts(lambda: acting, lambda: None)).reseal(acting):
         steps += 1
     assert steps > 3
+    assert len(trust_chain().document.trusted(Role.HUB_ROWS)) == 2
+    acting.now_ms += 60_000
+    upkeep.sweep()
     assert trust_chain().document.trusted(Role.HUB_ROWS)[0].kid.hex() == acting.seals.signer_kid
     assert states(Role.HUB_ROWS) == ["retired", "active"]
     upkeep.sweep()
