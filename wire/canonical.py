@@ -27,16 +27,12 @@ def encode(value: JsonValue) -> bytes:
     Raises:
         Refused: ENV_FLOAT for a float; ENV_SCHEMA for what JSON cannot hold or we do not send.
     """
+    # What we would refuse we do not send.
+    _must_travel(value, 0)
     try:
-        written = json.dumps(value, ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":"))
-    except ValueError as error:
-        raise Refused(Code.ENV_FLOAT, "NaN or infinity, or a value inside itself") from error
-    except (TypeError, RecursionError) as error:
+        return _ENCODER.encode(value).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
         raise Refused(Code.ENV_SCHEMA, "a value that is not JSON") from error
-    data = written.encode("ascii")
-    # What we would refuse we do not send: floats, huge integers, keys that are not texts.
-    decode(data)
-    return data
 
 
 def decode(data: bytes, malformed: Code = Code.ENV_SCHEMA) -> JsonValue:
@@ -62,6 +58,41 @@ def decode(data: bytes, malformed: Code = Code.ENV_SCHEMA) -> JsonValue:
     if written != data:
         raise Refused(malformed, "not canonical JSON: it has another spelling")
     return value
+
+
+def _must_travel(value: object, depth: int) -> None:
+    """Refuse what `decode` would, without writing and reading it."""
+    if isinstance(value, str):
+        if not value.isascii():
+            _must_be_whole(value)
+    elif isinstance(value, dict):
+        _must_not_nest(depth)
+        for name, member in value.items():
+            if not isinstance(name, str):
+                raise Refused(Code.ENV_SCHEMA, "a name that is no text")
+            _must_travel(name, depth)
+            _must_travel(member, depth + 1)
+    elif isinstance(value, list | tuple):
+        _must_not_nest(depth)
+        for member in value:
+            _must_travel(member, depth + 1)
+    elif isinstance(value, float):
+        raise Refused(Code.ENV_FLOAT, "a number with a fraction, NaN or infinity")
+    elif isinstance(value, int) and abs(value) > INTEGER_MAX:
+        raise Refused(Code.ENV_SCHEMA, "an integer beyond 2^53-1")
+
+
+def _must_be_whole(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise Refused(Code.ENV_SCHEMA, "half of a surrogate pair") from error
+
+
+def _must_not_nest(depth: int) -> None:
+    # A value inside itself ends here too.
+    if depth >= DEPTH_MAX:
+        raise Refused(Code.ENV_SCHEMA, f"nested deeper than {DEPTH_MAX}")
 
 
 def _refuse_depth(data: bytes, malformed: Code) -> None:

@@ -1,7 +1,7 @@
 """The part of a frame that carriers may read: ids, numbers and times, no names. PURE."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from wire import canonical
 from wire.canonical import INTEGER_MAX, JsonObject, JsonValue
@@ -53,6 +53,13 @@ class Header:
     """SHA-256 of the trust document on which the enrolment relies."""
 
 
+_EXTRAS = frozenset({"re", "rh", "prev", "idx", "cnt", "sign_pk", "trust"})
+_ALWAYS = frozenset(part.name for part in fields(Header)) - _EXTRAS
+_NUMBERS = frozenset({"seq", "epo", "iat", "exp", "idx", "cnt"})
+_DIGESTS = frozenset({"rh", "prev", "sign_pk", "trust"})
+_POSITIVE = frozenset({"iat", "exp", "cnt"})
+
+
 @dataclass(frozen=True, slots=True)
 class HeaderRule:
     """What one message type has in its header."""
@@ -62,22 +69,17 @@ class HeaderRule:
     has_sequence: bool = True
     has_issuer: bool = True
     extras: frozenset[str] = frozenset()
+    names: frozenset[str] = field(init=False)
 
-
-_EXTRAS = frozenset({"re", "rh", "prev", "idx", "cnt", "sign_pk", "trust"})
-_ALWAYS = tuple(part.name for part in fields(Header) if part.name not in _EXTRAS)
-_NUMBERS = frozenset({"seq", "epo", "iat", "exp", "idx", "cnt"})
-_DIGESTS = frozenset({"rh", "prev", "sign_pk", "trust"})
-_POSITIVE = frozenset({"iat", "exp", "cnt"})
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", _ALWAYS | self.extras)
 
 
 def write_header(header: Header, rule: HeaderRule) -> bytes:
     """Canonical bytes; Refused(ENV_SCHEMA) if the header is not one of its type."""
-    written: JsonObject = {name: getattr(header, name) for name in _ALWAYS}
-    for name in _EXTRAS:
-        if name in rule.extras:
-            written[name] = getattr(header, name)
-        elif getattr(header, name) not in ("", -1):
+    written: JsonObject = {name: getattr(header, name) for name in rule.names}
+    for name in _EXTRAS - rule.extras:
+        if getattr(header, name) not in ("", -1):
             raise Refused(Code.ENV_SCHEMA, "the type has no such field", field=name)
     _check(written, rule)
     return canonical.encode(written)
@@ -93,9 +95,9 @@ def read_header(data: bytes, rule: HeaderRule) -> Header:
 
 
 def _check(value: JsonObject, rule: HeaderRule) -> None:
-    expected = {*_ALWAYS, *rule.extras}
-    for name in sorted(value.keys() ^ expected):
-        raise Refused(Code.ENV_SCHEMA, "missing field" if name in expected else "unknown field", field=field_name(name))
+    for name in sorted(value.keys() ^ rule.names):
+        what = "missing field" if name in rule.names else "unknown field"
+        raise Refused(Code.ENV_SCHEMA, what, field=field_name(name))
     for name, found in value.items():
         _check_form(name, found)
     _check_presence(value, rule)

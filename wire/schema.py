@@ -21,6 +21,7 @@ from wire.canonical import INTEGER_MAX, JsonObject, JsonValue
 from wire.errors import Code, Refused, field_name
 
 Body = TypeVar("Body")
+_AS_IT_IS = frozenset({str, int, bool, type(None), dict, list})
 Reader = Callable[[JsonValue, str], Any]
 
 
@@ -71,14 +72,15 @@ def read(cls: type[Body], value: JsonValue) -> Body:
 
 def write(value: Any) -> JsonValue:
     """The JSON of a dataclass of this kind."""
-    if is_dataclass(value):
-        return {part.name: write(getattr(value, part.name)) for part in fields(value)}
-    if isinstance(value, tuple):
+    kind = type(value)
+    if kind in _AS_IT_IS:
+        json: JsonValue = value
+        return json
+    if kind is tuple:
         return [write(member) for member in value]
     if isinstance(value, StrEnum):
         return value.value
-    json: JsonValue = value
-    return json
+    return {name: write(getattr(value, name)) for name in _names_of(kind)} if is_dataclass(kind) else value
 
 
 def write_object(value: Any) -> JsonObject:
@@ -86,6 +88,11 @@ def write_object(value: Any) -> JsonObject:
     written = write(value)
     assert isinstance(written, dict)
     return written
+
+
+@cache
+def _names_of(kind: Any) -> tuple[str, ...]:
+    return tuple(part.name for part in fields(kind))
 
 
 @cache

@@ -11,6 +11,7 @@ import pytest
 from wire import topology
 from wire.amqp import AmqpConnection
 from wire.amqp.attempts import Attempts
+from wire.amqp.gathering import GatheringConnection
 from wire.amqp.link import Address, backoff_s
 from wire.connection import Outgoing
 from wire.errors import BrokerRefused, ConnectionLost, Nacked, Unroutable
@@ -327,3 +328,24 @@ def cut(connection):
     """Break both sockets under the connection, as a network does."""
     for link in (connection._outward, connection._inward):
         link.call(lambda link=link: link._connection._transport._sock.shutdown(socket.SHUT_RDWR))
+
+
+def test_a_burst_of_messages_is_one_piece_for_the_socket_and_one_message_too(broker, connect, monkeypatch):
+    pieces = []
+    emit = GatheringConnection._adapter_emit_data
+
+    def counted(self, data):
+        pieces.append(len(data))
+        emit(self, data)
+
+    spoke_id, url = broker.make_spoke()
+    connection = connect(url)
+    assert connection.wait_connected(WAIT_S)
+    monkeypatch.setattr(GatheringConnection, "_adapter_emit_data", counted)
+    key = topology.event_key(spoke_id, topology.EventKind.RESULT)
+    wait(connection.publish_many([Outgoing(topology.EVENTS, key, b"x" * 100) for _ in range(50)]), WAIT_S)
+    assert len(pieces) == 1
+    wait([connection.publish(Outgoing(topology.EVENTS, key, b"x" * 100))], WAIT_S)
+    assert len(pieces) == 2
+    wait(connection.publish_many([Outgoing(topology.EVENTS, key, b"x" * 60_000) for _ in range(3)]), WAIT_S)
+    assert max(pieces) <= 64 * 1024

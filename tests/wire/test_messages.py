@@ -199,3 +199,33 @@ def test_no_message_prints_its_secrets():
         repr(Log(canary.encode())),
     ]
     assert not [text for text in shown if canary in text]
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (1.5, Code.ENV_FLOAT),
+        ({"a": float("nan")}, Code.ENV_FLOAT),
+        ([2**53], Code.ENV_SCHEMA),
+        ([-(2**53)], Code.ENV_SCHEMA),
+        ("half \ud800", Code.ENV_SCHEMA),
+        ({"half \udc00": 1}, Code.ENV_SCHEMA),
+        ({1: "a number as a name"}, Code.ENV_SCHEMA),
+        ({"a": b"bytes"}, Code.ENV_SCHEMA),
+        (nested(canonical.DEPTH_MAX + 1), Code.ENV_SCHEMA),
+    ],
+)
+def test_what_no_receiver_would_take_is_not_written(value, code):
+    assert refusal(canonical.encode, value).code is code
+
+
+def test_what_is_just_within_the_limits_is_written_and_read_back():
+    for value in (2**53 - 1, -(2**53 - 1), "é \U0001f600", nested(canonical.DEPTH_MAX), True, None):
+        assert canonical.decode(canonical.encode(value)) == value

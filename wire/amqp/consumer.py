@@ -15,10 +15,10 @@ from functools import partial
 
 import pika
 from pika import spec
-from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 
 from wire.amqp.declare import declare
+from wire.amqp.gathering import GatheringConnection
 from wire.amqp.link import CONNECTED, REFUSED, Link, backoff_s
 from wire.connection import Delivery
 from wire.errors import WireError
@@ -54,7 +54,7 @@ class Consumer:
         self._lock = threading.Lock()
         self._subscriptions: list[AmqpSubscription] = []
         # Of the I/O thread alone.
-        self._connection: SelectConnection | None = None
+        self._connection: GatheringConnection | None = None
 
     def attach(self, link: Link) -> None:
         self._link = link
@@ -75,7 +75,7 @@ class Consumer:
 
     # The I/O thread
 
-    def up(self, connection: SelectConnection) -> None:
+    def up(self, connection: GatheringConnection) -> None:
         self._connection = connection
         assert self._link is not None
         self._link.set_state(CONNECTED)
@@ -169,7 +169,7 @@ class AmqpSubscription:
 
     # The I/O thread
 
-    def open_on(self, connection: SelectConnection) -> None:
+    def open_on(self, connection: GatheringConnection) -> None:
         if not self.closed and connection.is_open and not self._opening:
             self._opening = True
             connection.channel(on_open_callback=self._on_channel)

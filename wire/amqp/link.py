@@ -15,9 +15,10 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import pika
-from pika.adapters.select_connection import IOLoop, SelectConnection
+from pika.adapters.select_connection import IOLoop
 from pika.exceptions import ConnectionClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
 
+from wire.amqp.gathering import GatheringConnection
 from wire.errors import BrokerRefused, ConnectionLost, WireError
 from wire.tls import TlsContext, public_client_context
 
@@ -75,7 +76,7 @@ class Address:
 class LinkUser(Protocol):
     """Who lives on a link; each method runs on its I/O thread."""
 
-    def up(self, connection: SelectConnection) -> None: ...
+    def up(self, connection: GatheringConnection) -> None: ...
 
     def down(self, reason: WireError) -> None: ...
 
@@ -95,7 +96,7 @@ class Link:
         self._parameters = parameters(address, name, tls, heartbeat_s)
         self._lock = threading.Lock()
         self._loop: IOLoop | None = None
-        self._connection: SelectConnection | None = None
+        self._connection: GatheringConnection | None = None
         self._state = CONNECTING
         self._changed = threading.Condition()
         self._closing = threading.Event()
@@ -174,7 +175,7 @@ class Link:
         with self._lock:
             self._loop = loop
         try:
-            self._connection = SelectConnection(
+            self._connection = GatheringConnection(
                 self._parameters,
                 on_open_callback=self._opened,
                 on_open_error_callback=on_end,
@@ -196,7 +197,7 @@ class Link:
                 loop.close()
         return self._translated(ended[0] if ended else ConnectionError("it was given up"))
 
-    def _opened(self, connection: SelectConnection) -> None:
+    def _opened(self, connection: GatheringConnection) -> None:
         logger.debug("broker connection opened", extra={"host": self.address.host, "port": self.address.port})
         self._user.up(connection)
 

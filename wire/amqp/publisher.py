@@ -16,10 +16,10 @@ from functools import partial
 
 import pika
 from pika import spec
-from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 
 from wire.amqp.declare import declare
+from wire.amqp.gathering import GatheringConnection
 from wire.amqp.link import BLOCKED, CONNECTED, CONNECTING, REFUSED, Link
 from wire.connection import Outgoing
 from wire.errors import BrokerRefused, ConnectionLost, Nacked, Unroutable, WireError
@@ -59,6 +59,7 @@ class Publisher:
         self._topology = topology
         self._link: Link | None = None
         self._channel: Channel | None = None
+        self._connection: GatheringConnection | None = None
         self._room = threading.Condition()
         self._waiting: deque[_Entry] = deque()
         self._waiting_bytes = 0
@@ -132,8 +133,9 @@ class Publisher:
 
     # The I/O thread: the link's life
 
-    def up(self, connection: SelectConnection) -> None:
+    def up(self, connection: GatheringConnection) -> None:
         self._blocked = False
+        self._connection = connection
         connection.add_on_connection_blocked_callback(partial(self._on_blocked, blocked=True))
         connection.add_on_connection_unblocked_callback(partial(self._on_blocked, blocked=False))
         connection.channel(on_open_callback=self._on_channel)
@@ -184,7 +186,7 @@ class Publisher:
         self._fail_unconfirmed(refused if len(self._unconfirmed) == 1 else ConnectionLost(str(reason)))
         self._link.later(_REOPEN_S, partial(self._reopen, channel.connection))
 
-    def _reopen(self, connection: SelectConnection) -> None:
+    def _reopen(self, connection: GatheringConnection) -> None:
         if connection.is_open:
             connection.channel(on_open_callback=self._on_channel)
 
@@ -208,8 +210,12 @@ class Publisher:
             entries = self._next_entries()
             if entries:
                 self._room.notify_all()
-        for entry in entries:
-            self._send(entry)
+        if not entries:
+            return
+        assert self._connection is not None
+        with self._connection.gathering():
+            for entry in entries:
+                self._send(entry)
 
     def _next_entries(self) -> list[_Entry]:
         if self._channel is None or not self._channel.is_open or self._blocked:
