@@ -23,6 +23,7 @@ from hub.api.rate_limit import RateLimit
 from hub.broker import endpoint
 from hub.broker.accounts import BrokerAccounts, BrokerAccountsParts
 from hub.broker.credentials import hub_password, portal_password
+from hub.certificates import GatewayTls
 from hub.errors import NotFound
 from hub.events.checkpoint import checkpoint_if_due, newest_checkpoint
 from hub.gateway.app import create_gateway
@@ -52,7 +53,7 @@ from hub.packages.step_kinds import StepKinds
 from hub.states import SpokeState
 from hub.storage.database import connection, open_database, write_tx
 from hub.storage.files import FileStore
-from hub.storage.hub_keys import TLS_GATEWAY, box_document, box_keys, signing_key
+from hub.storage.hub_keys import box_document, box_keys, signing_key
 from hub.storage.hub_trust import installation, joining_root, load_seals, trust_chain
 from hub.storage.models import DataKey, Introduction, Spoke, now_ms
 from hub.storage.seals import RowSeals
@@ -65,7 +66,6 @@ from wire.amqp import AmqpConnection
 from wire.connection import Outgoing
 from wire.keys import SigningKey
 from wire.roles import Role
-from wire.tls import TlsContext, make_certificate, server_context
 from wire.topology import COMMANDS, Tenant, hub_topology, listening_tenant
 
 logger = logging.getLogger(__name__)
@@ -432,12 +432,9 @@ def gateway_app(settings: HubSettings, kek: Kek) -> Flask:
     )
 
 
-def gateway_tls(settings: HubSettings, kek: Kek) -> TlsContext:
+def gateway_tls(settings: HubSettings, kek: Kek) -> GatewayTls:
     """TLS 1.3 with the key whose pin stands in the trust document."""
-    vault = open_vault(settings, kek)
-    with connection():
-        certificate, key = make_certificate(signing_key(vault, TLS_GATEWAY).seed, "manyarm gateway")
-    return server_context(certificate, key)
+    return GatewayTls(lambda: open_vault(settings, kek))
 
 
 def chunk_store(settings: HubSettings) -> ChunkStore:

@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def serve(
         app_factory: Called once in the worker, after the fork: what it opens belongs to that process.
         listener: Bound already, by `listen`: a port in use is then known before anything else has started.
         threads: How many requests, open streams included, run at once.
-        tls: Makes the server's context; None is plain HTTP.
+        tls: The server's context, asked for with each connection, in the worker alone; None is plain HTTP.
         on_ready: Called in the worker once it can answer.
     """
     _Server(app_factory, listener, threads, tls, on_ready).run()
@@ -66,6 +66,13 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def shown_in_tls(environ: Mapping[str, Any]) -> bytes | None:
+    """The certificate (DER) that the client of a request has shown and proved to own; None where it showed none."""
+    read = getattr(environ.get("gunicorn.socket"), "getpeercert", None)
+    shown: bytes | None = read(True) if read is not None else None
+    return shown
+
+
 class _QuietLogger(Logger):  # type: ignore[misc]  # gunicorn ships no types
     """Errors go to our own logging; nobody asked for a second access log."""
 
@@ -91,7 +98,6 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         self._threads = threads
         self._tls = tls
         self._on_ready = on_ready
-        self._context: object = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -119,14 +125,13 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             on_ready = self._on_ready
             settings["post_worker_init"] = lambda _worker: on_ready()
         if self._tls is not None:
-            settings |= self._tls_settings()
+            settings |= self._tls_settings(self._tls)
         for name, value in settings.items():
             self.cfg.set(name, value)
 
-    def _tls_settings(self) -> dict[str, Any]:
+    def _tls_settings(self, tls: TlsContextFactory) -> dict[str, Any]:
         def context(_config: object, _default: object) -> object:
-            # gunicorn asks for each connection; one context serves them all.
-            return self._context
+            return tls()
 
         # gunicorn takes a certificate's name for the sign that TLS is wanted, and then reads ours from `ssl_context`.
         return {"certfile": "/dev/null", "ssl_context": context, "do_handshake_on_connect": False}
@@ -135,7 +140,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         # In the worker and before its first connection: two that came at once would each open the database anew.
         app = self._app_factory()
         if self._tls is not None:
-            self._context = self._tls()
+            self._tls()
         return app
 
     def run(self) -> None:

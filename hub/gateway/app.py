@@ -8,7 +8,7 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from hub.errors import HubError
-from hub.gateway import artifacts, chunks, documents, enrolments, install
+from hub.gateway import artifacts, chunks, documents, enrolments, fleet, install
 from hub.gateway.parts import GatewayParts
 from hub.storage.database import connection
 from wire.errors import Refused
@@ -30,7 +30,7 @@ def create_gateway(parts: GatewayParts) -> Flask:
     """The application; served by hub/serving.py with the key that the trust document pins."""
     app = Flask("hub.gateway", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _BODY_MAX
-    for room in (documents, enrolments, chunks, artifacts, install):
+    for room in (documents, enrolments, chunks, artifacts, fleet, install):
         app.register_blueprint(room.routes(parts))
     app.before_request(_open_connection)
     app.teardown_request(_close_connection)

@@ -1,11 +1,13 @@
 """What the gateway is made of: paths, public documents, one MAC key; nothing that opens anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hub.gateway.rates import Rate
 from hub.packages.chunk_store import ChunkStore
+from hub.serving import shown_in_tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class GatewayParts:
         capability_key: By which capabilities of the engine are known.
         artifacts: Folder for artifacts that nobody here can open.
         wheels: Folder with the wheel on offer.
+        peer_certificate: DER of what the other end of this request's connection has shown, None where it was nothing.
         wake_engine: Called when something has come in; may do nothing, for the engine looks by itself.
         clock_ms: UTC milliseconds.
     """
@@ -45,5 +48,6 @@ class GatewayParts:
     artifacts: Path
     wheels: Path
     clock_ms: Callable[[], int]
+    peer_certificate: Callable[[Mapping[str, Any]], bytes | None] = shown_in_tls
     wake_engine: Callable[[], None] = lambda: None
     limits: GatewayLimits = field(default_factory=GatewayLimits)

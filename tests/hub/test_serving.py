@@ -82,7 +82,7 @@ def _get(port: int, path: str) -> str:
     return connection.getresponse().read().decode()
 
 
-def test_first_connections_that_come_together_meet_one_tls_context(tmp_path):
+def test_the_tls_context_is_asked_for_once_beforehand_and_then_with_each_connection(tmp_path):
     made = tmp_path / "made"
 
     def tls() -> object:
@@ -104,7 +104,7 @@ def test_first_connections_that_come_together_meet_one_tls_context(tmp_path):
         server.join(20)
         listener.close()
     assert versions == ["TLSv1.3"] * 6
-    assert made.read_text() == "x"
+    assert made.read_text() == "x" * 7
 
 
 def _tls_version(port: int) -> str | None:

@@ -103,7 +103,7 @@ def gateway(ctx: click.Context) -> None:
             lambda: composition.gateway_app(settings, kek),
             listener=listener,
             threads=64,
-            tls=lambda: composition.gateway_tls(settings, kek),
+            tls=composition.gateway_tls(settings, kek),
             on_ready=child.say_ready,
         )
 

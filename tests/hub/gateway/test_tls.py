@@ -11,12 +11,12 @@ import subprocess
 
 import pytest
 
+from hub.certificates import GatewayTls
 from hub.gateway.install import install_script
 from hub.packages.references import capability_for, refs_for
 from hub.serving import listen, serve
 from hub.states import Approval
 from hub.storage.database import open_database
-from hub.storage.hub_keys import TLS_GATEWAY, signing_key
 from hub.storage.models import Spoke
 from spokes.agent.gateway import Gateway
 from tests.fakes.enrolling import Machine
@@ -24,12 +24,11 @@ from tests.fakes.feed import noise, tar_of
 from tests.fakes.gateway import gateway_of
 from wire.chunks_sealed import open_manifest
 from wire.errors import Code, Refused
-from wire.tls import client_context, make_certificate, server_context
+from wire.tls import client_context
 
 
 @pytest.fixture
 def address(hub):
-    key = signing_key(hub.gateway, TLS_GATEWAY)
     listener = listen("127.0.0.1", 0)
 
     def app():
@@ -37,10 +36,7 @@ def address(hub):
         open_database(hub.settings.database)
         return gateway_of(hub)
 
-    def tls():
-        return server_context(*make_certificate(key.seed, "manyarm-gateway"))
-
-    options = {"listener": listener, "threads": 16, "tls": tls}
+    options = {"listener": listener, "threads": 16, "tls": GatewayTls(lambda: hub.gateway)}
     process = multiprocessing.get_context("fork").Process(target=serve, args=(app,), kwargs=options)
     process.start()
     yield f"127.0.0.1:{listener.getsockname()[1]}"
