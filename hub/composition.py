@@ -7,7 +7,7 @@ import gc
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
@@ -33,7 +33,7 @@ from hub.infrastructure.artifact_intake import ArtifactIntake, IntakeParts
 from hub.infrastructure.box_certificate import renew_if_due
 from hub.infrastructure.enrolment import EnrolmentParts, Enrolments
 from hub.infrastructure.fleet import Fleet, FleetParts
-from hub.infrastructure.house_spokes import HouseParts, HouseSpokes, house_homes
+from hub.infrastructure.house_spokes import HouseParts, HouseSpokes, house_homes, stands_here
 from hub.infrastructure.rollout import Rollout, RolloutParts, Whereabouts
 from hub.infrastructure.spoke_keys import SpokeDirectory
 from hub.infrastructure.spokes import broker_password, tenant_of
@@ -291,6 +291,7 @@ class _EngineRooms:
                 accounts=self._accounts,
                 command_key=self._command_key,
                 where=lambda: _connected(self._where),
+                beside=self._beside,
                 fail_jobs=made.spoke_revoked,
                 welcome=made.spoke_trusted,
                 deliver=self._deliver,
@@ -345,6 +346,12 @@ class _EngineRooms:
             return renew_if_due(self._seals, self._command_key(), self._hub_id, now_ms() // 1000)
 
         return Upkeep(UpkeepParts(lambda: _Itself(now_ms(), self._vault, self._seals), recertify))
+
+    def _beside(self, spoke: Spoke) -> Whereabouts | None:
+        if not stands_here(spoke, house_homes(self._settings, self._hub_id)):
+            return None
+        here = self._settings.gateway_here
+        return replace(_connected(self._where), broker_url=endpoint.near_url(self._settings), gateway=here)
 
     def _checkpoint(self) -> None:
         with connection():

@@ -56,6 +56,12 @@ def portal_url(settings: HubSettings, vault: Vault) -> str:
     return endpoint(settings).url(PORTAL_USER, portal_password(vault))
 
 
+def near_url(settings: HubSettings) -> str:
+    """What spokes on this machine are told, in the same way."""
+    found = endpoint(settings)
+    return f"{found.scheme}://{found.address}"
+
+
 def public_url(settings: HubSettings) -> str:
     """What spokes are told; their user and password come beside it."""
     found = endpoint(settings)

@@ -2,10 +2,10 @@
 
     no trusted spoke  >  a code in <home>/spokes/<kind>/join, renewed before it ends  >  the spoke takes it and enrols
     a trusted spoke   >  the code is removed
-    a trusted spoke whose home was emptied  >  it is revoked, and a code for its successor is left
+    a trusted spoke whose home was emptied while nothing ran  >  it is revoked, and a code for its successor is left
 
-One that a person has revoked gets no new code as long as its home is there. A hub of several nodes has one set of
-house spokes: each is known by the node and home that its code was made in.
+One that a person has revoked gets no new code as long as its home is there. Each is known by the machine and home that
+its code was made for, so of several nodes each tends its own.
 """
 
 import hashlib
@@ -68,16 +68,19 @@ class HouseSpokes:
 
     def __init__(self, parts: HouseParts) -> None:
         self._parts = parts
+        self._is_first = True
 
     def sweep(self) -> None:
         """See that each of them is trusted, or can join."""
         for home in self._parts.homes:
             self._tend(home)
+        self._is_first = False
 
     def _tend(self, home: HouseHome) -> None:
         tokens = list(_tokens(home))
         spoke = _spoke_of(tokens)
-        if spoke is not None and not home.is_empty:
+        # Before its first word a spoke that is there has its home; later, an empty one is somebody's work in progress.
+        if spoke is not None and not (self._is_first and home.is_empty):
             # One that a person has revoked stays revoked.
             home.join_file.unlink(missing_ok=True)
             return
@@ -90,8 +93,8 @@ class HouseSpokes:
     def _revoke(self, spoke: Spoke, home: HouseHome) -> None:
         reason = f"its home {home.root} was emptied"
         with write_tx():
-            spokes.revoke_spoke(self._parts.itself(_maker(home)), spoke.id, reason)
-            detail = {"name": spoke.name, "reason": reason}
+            _, also = spokes.revoke_spoke(self._parts.itself(_maker(home)), spoke.id, reason)
+            detail = {"name": spoke.name, "reason": reason, **({"also": also} if also else {})}
             record("spoke.revoke", f"spoke:{spoke.id}", actor=SYSTEM, detail=detail)
         logger.warning("house spoke lost its home and is revoked", extra={"spoke": spoke.id, "home": str(home.root)})
 
@@ -126,6 +129,12 @@ def house_homes(settings: HubSettings, hub_id: str) -> list[HouseHome]:
         outside = kind is SpokeKind.LOCAL and os.geteuid() == 0
         found.append(HouseHome(kind, settings.local_home_for(hub_id) if outside else root, root / "join"))
     return found
+
+
+def stands_here(spoke: Spoke, homes: Sequence[HouseHome]) -> bool:
+    """Whether this spoke joined with a code that was left in one of these homes."""
+    token: JoinToken | None = JoinToken.get_or_none(JoinToken.id == spoke.join_token)
+    return token is not None and token.created_by in {_maker(home) for home in homes}
 
 
 def house_spoke(home: HouseHome) -> Spoke | None:

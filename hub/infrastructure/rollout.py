@@ -60,6 +60,7 @@ class RolloutParts:
 
     Attributes:
         where: Asked each time: the trust version moves on.
+        beside: The same as seen from this machine, for a spoke that stands here; None for any other.
         command_key: hub-command.
         fail_jobs: Ends the spoke's open jobs as revoked.
         welcome: Told once a spoke is trusted and has its mailbox.
@@ -75,6 +76,7 @@ class RolloutParts:
     welcome: Callable[[str], None]
     deliver: Callable[[str, bytes], None]
     clock_ms: Callable[[], int]
+    beside: Callable[[Spoke], Whereabouts | None] = lambda _: None
 
 
 class Rollout:
@@ -143,7 +145,7 @@ class Rollout:
         return True
 
     def _enrolled(self, spoke: Spoke, enrol_sha256: str, password: str) -> bytes:
-        where = self._parts.where()
+        where = self._parts.beside(spoke) or self._parts.where()
         access = _NO_ACCESS
         if spoke.broker_user:
             access = BrokerAccess(where.broker_url, spoke.broker_user, password, VHOST, where.broker_spki)
