@@ -66,7 +66,7 @@ class Follower:
     def _newest(self, entry: Entry) -> Entry:
         """The row as it stands; it names the frame that the result answers."""
         try:
-            return self._journal.entry(entry.cid) or entry
+            return self._journal.newest(entry)
         except JournalFailed:
             return entry
 

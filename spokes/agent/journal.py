@@ -47,6 +47,7 @@ _COLUMNS = (
     "cid, mid, ses, seq, op, job_sha256, frame_sha256, state, result, result_sha256, exp, runner, capability, "
     "accepted_at, reported_at"
 )
+_ARRIVES = ("cid", "mid", "ses", "seq", "op", "job_sha256", "frame_sha256", "exp", "runner", "capability")
 
 
 class State(StrEnum):
@@ -138,12 +139,15 @@ class Journal:
         self._connection.executescript(_SCHEMA)
         self._frame_after_start = "frame" if keeps_commands else "NULL"
         self._pen = threading.Lock()
+        self._came_again: set[str] = set()
         self._waiting: list[_Write[Any]] = []
         self._waiting_lock = threading.Lock()
 
     def accept(self, arrivals: Sequence[Arrival]) -> list[tuple[Verdict, Entry]]:
         """Record commands, all in one commit; says for each whether it is new, and what its row holds now."""
-        return self._write(lambda database: [_accept(database, arrival) for arrival in arrivals])
+        found = self._write(lambda database: [_accept(database, arrival) for arrival in arrivals])
+        self._came_again.update(entry.cid for verdict, entry in found if verdict is Verdict.KNOWN)
+        return found
 
     def cancel(self, arrival: Arrival) -> Entry:
         """Record a cancel; one that comes before its command wins for ever. Returns the row after it."""
@@ -191,6 +195,7 @@ class Journal:
             )
 
         self._write(change)
+        self._came_again.difference_update(reported)
 
     def write_what_waits(self) -> None:
         """For what has waited long enough for a commit of somebody else's."""
@@ -201,6 +206,10 @@ class Journal:
 
     def entry(self, cid: str) -> Entry | None:
         return self._read(lambda database: _entry(database, cid))
+
+    def newest(self, entry: Entry) -> Entry:
+        """An open entry with the frame that an answer refers to now: another one once its command came again."""
+        return (self.entry(entry.cid) or entry) if entry.cid in self._came_again else entry
 
     def frame(self, cid: str) -> bytes | None:
         """The sealed frame of a command, as long as it is kept."""
@@ -307,9 +316,11 @@ class _Write(Generic[Answer]):
 
 
 def _accept(database: sqlite3.Connection, arrival: Arrival) -> tuple[Verdict, Entry]:
+    if _insert(database, arrival, State.ACCEPTED, arrival.frame):
+        return Verdict.NEW, _as_entry(arrival, State.ACCEPTED)
     known = _entry(database, arrival.cid) or _entry_of_message(database, arrival.mid)
     if known is None:
-        return Verdict.NEW, _insert(database, arrival, State.ACCEPTED, arrival.frame)
+        raise sqlite3.IntegrityError(f"the row of {arrival.cid} is gone")
     if known.cid != arrival.cid:
         return Verdict.OTHER_JOB, known
     if known.state is State.CANCELLED and not known.job_sha256:
@@ -321,36 +332,28 @@ def _accept(database: sqlite3.Connection, arrival: Arrival) -> tuple[Verdict, En
 
 
 def _cancel(database: sqlite3.Connection, arrival: Arrival) -> Entry:
-    known = _entry(database, arrival.cid)
-    if known is None:
-        return _insert(database, arrival, State.CANCELLED, None)
+    if _entry(database, arrival.cid) is None:
+        _insert(database, arrival, State.CANCELLED, None)
     database.execute(
         "UPDATE command SET state = 'cancelled', frame = NULL WHERE cid = ? AND state = 'accepted'", (arrival.cid,)
     )
     return _known(database, arrival.cid)
 
 
-def _insert(database: sqlite3.Connection, arrival: Arrival, state: State, frame: bytes | None) -> Entry:
-    database.execute(
-        "INSERT INTO command (cid, mid, ses, seq, op, job_sha256, frame_sha256, state, exp, runner, capability, frame,"
-        " accepted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            arrival.cid,
-            arrival.mid,
-            arrival.ses,
-            arrival.seq,
-            arrival.op,
-            arrival.job_sha256,
-            arrival.frame_sha256,
-            state,
-            arrival.exp,
-            arrival.runner,
-            arrival.capability,
-            frame,
-            arrival.at,
-        ),
+def _insert(database: sqlite3.Connection, arrival: Arrival, state: State, frame: bytes | None) -> bool:
+    """False where its job or its message is known."""
+    written = database.execute(
+        f"INSERT OR IGNORE INTO command ({', '.join(_ARRIVES)}, state, frame, accepted_at)"  # noqa: S608  Our own column names.
+        f" VALUES ({', '.join('?' * len(_ARRIVES))}, ?, ?, ?)",
+        (*(getattr(arrival, name) for name in _ARRIVES), state, frame, arrival.at),
     )
-    return _known(database, arrival.cid)
+    return written.rowcount == 1
+
+
+def _as_entry(arrival: Arrival, state: State) -> Entry:
+    """The row of an arrival that was just written."""
+    columns = {name: getattr(arrival, name) for name in _ARRIVES}
+    return Entry(**columns, state=state, result="", result_sha256="", accepted_at=arrival.at, reported_at=None)
 
 
 def _refer_to(database: sqlite3.Connection, arrival: Arrival) -> None:
