@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-WAITS_S = 0.05
+WAITS_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
