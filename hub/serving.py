@@ -13,6 +13,8 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
+from hub.storage.database import keep_connection
+
 AppFactory = Callable[[], Flask]
 # Made by wire/tls.py, the one door to TLS; here it is only handed on.
 TlsContextFactory = Callable[[], object]
@@ -64,6 +66,16 @@ def listen(host: str, port: int) -> socket.socket:
         raise
     listener.setblocking(False)
     return listener
+
+
+def _with_kept_connection(serve: Callable[..., Any]) -> Callable[..., Any]:
+    """The worker's threads live as long as it does: opening a database for each request costs more than reading it."""
+
+    def serve_kept(*arguments: Any) -> Any:
+        keep_connection()
+        return serve(*arguments)
+
+    return serve_kept
 
 
 def shown_in_tls(environ: Mapping[str, Any]) -> bytes | None:
@@ -139,6 +151,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     def load(self) -> Flask:
         # In the worker and before its first connection: two that came at once would each open the database anew.
         app = self._app_factory()
+        app.wsgi_app = _with_kept_connection(app.wsgi_app)  # type: ignore[method-assign]  # Flask's own way.
         if self._tls is not None:
             self._tls()
         return app

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from hub.errors import AuditBroken
 from hub.storage.database import write_tx
 from hub.storage.models import ChainHead, Checkpoint
+from hub.storage.prepared import Prepared
 from wire.errors import Refused
 from wire.keys import SigningKey, VerifyKey
 
@@ -28,6 +29,7 @@ EVERY_MS = 60_000
 
 _ED25519 = b"\x01"
 _NOTE_MAX = 1024
+_NEWEST = Prepared(lambda: Checkpoint.select(Checkpoint.text).order_by(Checkpoint.seq.desc()).limit(1))
 _TEXT = re.compile(r"([0-9a-f]{32}/audit)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n([1-9][0-9]{0,9})\n")
 _SIGNATURE = re.compile(r"— (\S{1,100}) ([A-Za-z0-9+/]{91}=)\n")
 
@@ -89,8 +91,8 @@ def checkpoint_if_due(hub_id: str, epoch: int, signer: SigningKey, now_ms: int) 
 
 def newest_checkpoint() -> str:
     """The note that `welcome` carries; empty before the first."""
-    row = Checkpoint.select(Checkpoint.text).order_by(Checkpoint.seq.desc()).first()
-    return row.text if row is not None else ""
+    row = _NEWEST.first()
+    return str(row[0]) if row is not None else ""
 
 
 def _is_due(rows: int, age_ms: int) -> bool:

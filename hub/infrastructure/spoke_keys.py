@@ -3,10 +3,13 @@
 from hub.states import SpokeKind, SpokeState
 from hub.storage.database import connection
 from hub.storage.models import Spoke
+from hub.storage.prepared import PreparedRows, hole
 from hub.storage.seals import RowSeals
 from wire.errors import Code, Refused
 from wire.keys import VerifyKey, hex_bytes
 from wire.roles import Role, TrustedKey
+
+_BY_KEY = PreparedRows(Spoke, lambda: Spoke.select().where(Spoke.sign_kid == hole("kid")))
 
 
 class SpokeDirectory:
@@ -25,7 +28,7 @@ class SpokeDirectory:
         if role is not Role.SPOKE_SIGN:
             raise unknown
         with connection():
-            row: Spoke | None = Spoke.get_or_none(Spoke.sign_kid == kid.hex())
+            row = _BY_KEY.one(kid=kid.hex())
             if row is None:
                 return self._announced(kid, unknown)
         # A relay's key proves who enrolled; it carries what others sign, and signs nothing that counts.

@@ -117,25 +117,25 @@ class Asking:
         """
         key = idempotency_key or new_id()
         shown, secrets = take_out(request, operation.secrets(request))
-        digest = self._digest(request if identity is None else identity)
-        sealed = self._sealed(
-            Intent(
-                operation=operation.name,
-                credential=caller.credential,
-                request=shown,
-                idempotency_key=key,
-                sealed=secrets,
-            )
-        )
-        row = IntentRow(
-            id=sealed.mid,
-            operation=operation.name,
-            body_sealed=sealed.frame,
-            actor=caller.user_id,
-            idempotency_key=key,
-            request_sha256=digest,
-        )
         with connection():
+            digest = self._digest(request if identity is None else identity)
+            sealed = self._sealed(
+                Intent(
+                    operation=operation.name,
+                    credential=caller.credential,
+                    request=shown,
+                    idempotency_key=key,
+                    sealed=secrets,
+                )
+            )
+            row = IntentRow(
+                id=sealed.mid,
+                operation=operation.name,
+                body_sealed=sealed.frame,
+                actor=caller.user_id,
+                idempotency_key=key,
+                request_sha256=digest,
+            )
             earlier = self._keep(row)
             if earlier is None:
                 self._publish(sealed)

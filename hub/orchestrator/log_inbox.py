@@ -19,6 +19,8 @@ from hub.orchestrator.secret_values import Masks
 from hub.states import JOB_ENDED, LogState
 from hub.storage.database import write_tx
 from hub.storage.models import Job
+from hub.storage.models.table import canonical_json
+from hub.storage.prepared import Prepared, PreparedRows, hole, holes
 from runner.contract.errors import SpoolDamaged
 from runner.contract.spool import Record, read_records
 from wire.errors import Code, Refused
@@ -78,7 +80,7 @@ class LogInbox:
             self._held.settle(opened)
 
     def _prepare(self, batch: Sequence[Opened]) -> list[_JobLog]:
-        jobs = {job.id: job for job in _jobs([opened.cid for opened in batch])}
+        jobs = {job.id: job for job in _JOBS.all(cids={opened.cid for opened in batch})}
         logs: dict[str, _JobLog] = {}
         # Frames that overtook one another within a batch are put in order before anything is called missing.
         for opened in sorted(batch, key=lambda opened: (opened.cid, opened.received.header.idx)):
@@ -117,11 +119,23 @@ class LogInbox:
         lines_of(fresh, self._masks.of(log.job.task, log.job.id), log.lines)
 
 
-def _jobs(cids: Sequence[str]) -> Any:
-    return Job.select(
+_JOBS = PreparedRows(
+    Job,
+    lambda count: Job.select(
         Job.id, Job.task, Job.step, Job.target_name, Job.spoke, Job.state, Job.records, Job.chain,
         Job.log_next_record, Job.log_chain, Job.log_gaps, Job.log_bytes, Job.log_state,
-    ).where(Job.id.in_(list(set(cids))))  # fmt: skip
+    ).where(Job.id.in_(holes("cids", count))),
+    "cids",
+)  # fmt: skip
+_MOVE = Prepared(
+    lambda: Job.update(
+        log_next_record=hole("next_record"),
+        log_chain=hole("chain"),
+        log_gaps=hole("gaps"),
+        log_bytes=Job.log_bytes + hole("size"),
+        log_state=hole("state"),
+    ).where(Job.id == hole("id"), Job.log_next_record == hole("before"))
+)
 
 
 def _records(opened: Opened) -> list[Record]:
@@ -143,16 +157,14 @@ def _lines(log: _JobLog) -> task_log.Lines:
 
 def _move(log: _JobLog) -> None:
     cursor, job = log.cursor, log.job
-    moved = (
-        Job.update(
-            log_next_record=cursor.next_record,
-            log_chain=cursor.chain,
-            log_gaps=cursor.gaps,
-            log_bytes=Job.log_bytes + log.size,
-            log_state=_state(log),
-        )
-        .where(Job.id == job.id, Job.log_next_record == log.before)
-        .execute()
+    moved = _MOVE.run(
+        id=job.id,
+        before=log.before,
+        next_record=cursor.next_record,
+        chain=cursor.chain,
+        gaps=canonical_json(cursor.gaps),
+        size=log.size,
+        state=_state(log),
     )
     if not moved:
         raise CursorMoved(job.id)

@@ -25,6 +25,7 @@ from hub.orchestrator.steering import Steering
 from hub.states import JobState, OutboxKind, OutboxState
 from hub.storage.database import connection, is_postgres, write_tx
 from hub.storage.models import IssuedFrame, Job, Outbox, Spoke, SpokeSession
+from hub.storage.prepared import Prepared, hole, holes
 from wire.connection import Outgoing
 from wire.errors import Refused, Unroutable
 from wire.exchange import Sealed
@@ -39,6 +40,71 @@ _SWEEP_MS = 1_000
 _RETRY_MS = 500
 _RETRY_MAX_MS = 30_000
 _PUT_BACK_MAX = 1_000
+
+_KINDS = Prepared(lambda: Outbox.select(Outbox.kind).where(Outbox.state == OutboxState.WAITING).distinct())
+_WELCOMES = Prepared(
+    lambda: (
+        Outbox.select(Outbox.id, Outbox.spoke, Outbox.body, SpokeSession.id, SpokeSession.nonce, SpokeSession.hub_nonce)
+        .join(SpokeSession, on=(SpokeSession.id == Outbox.cid))
+        .where(Outbox.kind == OutboxKind.WELCOME, Outbox.state == OutboxState.WAITING)
+        .order_by(Outbox.id)
+        .limit(hole("limit"))
+    )
+)
+_IN_LIVE_SESSIONS = Prepared(
+    lambda count: (
+        Outbox.select(
+            Outbox.id,
+            Outbox.kind,
+            Outbox.cid,
+            Outbox.body,
+            Outbox.expires_at,
+            Outbox.spoke,
+            Job.task,
+            SpokeSession.id,
+            SpokeSession.nonce,
+            SpokeSession.seq_out,
+        )
+        .join(SpokeSession, on=(SpokeSession.spoke == Outbox.spoke))
+        .join(Job, on=(Job.id == Outbox.cid))
+        .join(Spoke, on=(Spoke.id == Outbox.spoke))
+        .where(
+            Outbox.state == OutboxState.WAITING,
+            Outbox.kind.in_(holes("kinds", count)),
+            Outbox.expires_at > hole("now_ms"),
+            SpokeSession.live,
+            SpokeSession.valid_until.is_null(),
+            # Who does not know that a key was revoked is told first.
+            Spoke.trust_version >= hole("floor"),
+        )
+        # "cancel" stands before "command" in the alphabet too.
+        .order_by(Outbox.kind, Outbox.id)
+        .limit(hole("limit"))
+    ),
+    "kinds",
+)
+_STILL_WAITING = Prepared(
+    lambda count: Outbox.select(Outbox.id).where(
+        Outbox.id.in_(holes("rows", count)), Outbox.state == OutboxState.WAITING
+    ),
+    "rows",
+)
+_MOVE_NUMBER = Prepared(
+    lambda: SpokeSession.update(seq_out=hole("after")).where(
+        SpokeSession.id == hole("session"), SpokeSession.seq_out == hole("before")
+    )
+)
+_SENT = Prepared(
+    lambda count: Job.update(sent_at=hole("at")).where(Job.id.in_(holes("cids", count)), Job.sent_at.is_null()), "cids"
+)
+_FRAME_COLUMNS = ("frame_sha256", "cid", "mid", "spoke", "ses", "issued_at")
+_ISSUED = Prepared(lambda: IssuedFrame.insert({name: hole(name) for name in _FRAME_COLUMNS}))
+_PUBLISHED = Prepared(
+    lambda count: Outbox.update(
+        state=OutboxState.PUBLISHED, published_at=hole("at"), attempts=Outbox.attempts + 1
+    ).where(Outbox.id.in_(holes("rows", count))),
+    "rows",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +144,7 @@ class Publisher:
         self._failed: list[tuple[int, str, BaseException]] = []
         self._not_before: dict[int, tuple[int, int]] = {}
         self._swept_ms = 0
+        self._kinds: set[OutboxKind] = set()
 
     def wake(self) -> None:
         """There may be something to send; called after commits, from any thread."""
@@ -104,7 +171,8 @@ class Publisher:
             self._woken = False
         self._put_back_failed()
         self._put_back_unaccepted()
-        due = self._due()
+        self._kinds = {OutboxKind(kind) for (kind,) in _KINDS.tuples()}
+        due = self._due() if self._kinds else []
         if not due:
             return False
         self._sealer.begin(item.session.spoke for item in due)
@@ -165,16 +233,7 @@ class Publisher:
         return due + self._due_in_sessions(kinds, limit - len(due)) if len(due) < limit else due
 
     def _due_welcomes(self, limit: int) -> list[_Due]:
-        rows: Any = (
-            Outbox.select(
-                Outbox.id, Outbox.spoke, Outbox.body, SpokeSession.id, SpokeSession.nonce, SpokeSession.hub_nonce
-            )
-            .join(SpokeSession, on=(SpokeSession.id == Outbox.cid))
-            .where(Outbox.kind == OutboxKind.WELCOME, Outbox.state == OutboxState.WAITING)
-            .order_by(Outbox.id)
-            .limit(limit)
-            .tuples()
-        )
+        rows = _WELCOMES.tuples(limit=limit) if OutboxKind.WELCOME in self._kinds else []
         return [
             _Due(row, OutboxKind.WELCOME, "", "", "", 0, session_row, Session(spoke, nonce, hub_nonce, *_said(body)), 0)
             for row, spoke, body, session_row, nonce, hub_nonce in rows
@@ -214,43 +273,16 @@ class Publisher:
 
     def _due_in_sessions(self, kinds: Sequence[OutboxKind], limit: int) -> list[_Due]:
         now_ms = self._parts.clock_ms()
-        query: Any = (
-            Outbox.select(
-                Outbox.id,
-                Outbox.kind,
-                Outbox.cid,
-                Outbox.body,
-                Outbox.expires_at,
-                Outbox.spoke,
-                Job.task,
-                SpokeSession.id,
-                SpokeSession.nonce,
-                SpokeSession.seq_out,
-            )
-            .join(SpokeSession, on=(SpokeSession.spoke == Outbox.spoke))
-            .join(Job, on=(Job.id == Outbox.cid))
-            .where(
-                Outbox.state == OutboxState.WAITING,
-                Outbox.kind.in_(kinds),
-                Outbox.expires_at > now_ms,
-                SpokeSession.live,
-                SpokeSession.valid_until.is_null(),
-            )
-            # "cancel" stands before "command" in the alphabet too.
-            .order_by(Outbox.kind, Outbox.id)
-            .limit(limit)
+        held = {row for row, (not_before_ms, _) in self._not_before.items() if not_before_ms > now_ms}
+        found = _IN_LIVE_SESSIONS.tuples(
+            kinds=kinds, now_ms=now_ms, floor=self._parts.trust().floor, limit=limit + min(len(held), _PUT_BACK_MAX)
         )
-        floor = self._parts.trust().floor
-        if floor:
-            # Who does not know that a key was revoked is told first.
-            query = query.where(Outbox.spoke.in_(Spoke.select(Spoke.id).where(Spoke.trust_version >= floor)))
-        held = [row for row, (not_before_ms, _) in self._not_before.items() if not_before_ms > now_ms]
-        if held:
-            query = query.where(Outbox.id.not_in(held[:_PUT_BACK_MAX]))
-        return [
-            _Due(row, kind, cid, task, bytes(body or b"").decode(), expires_ms, session_row, Session(spoke, nonce), seq)
-            for row, kind, cid, body, expires_ms, spoke, task, session_row, nonce, seq in query.tuples()
+        due = [
+            _Due(row, OutboxKind(kind), cid, task, bytes(body or b"").decode(), ends_ms, at, Session(spoke, nonce), seq)
+            for row, kind, cid, body, ends_ms, spoke, task, at, nonce, seq in found
+            if row not in held
         ]
+        return due[:limit]
 
     def _seal(self, due: Sequence[_Due]) -> tuple[list[_Made], list[tuple[_Due, str]]]:
         """Frames with the next numbers of their sessions, and what cannot be made, with the reason."""
@@ -294,9 +326,11 @@ class Publisher:
         return going
 
     def _still_waiting(self, rows: Sequence[int]) -> set[int]:
-        query = Outbox.select(Outbox.id).where(Outbox.id.in_(rows), Outbox.state == OutboxState.WAITING)
-        locked: Any = query.order_by(Outbox.id).for_update() if is_postgres() else query
-        return {row for (row,) in locked.tuples()}
+        if is_postgres():
+            query = Outbox.select(Outbox.id).where(Outbox.id.in_(rows), Outbox.state == OutboxState.WAITING)
+            locked: Any = query.order_by(Outbox.id).for_update().tuples()
+            return {row for (row,) in locked}
+        return {row for (row,) in _STILL_WAITING.tuples(rows=rows)}
 
     def _move_numbers(self, going: Sequence[_Made]) -> set[str]:
         """Sessions whose counter was where we thought: another engine may have used it (then nothing of ours goes)."""
@@ -307,9 +341,7 @@ class Publisher:
         return {
             session
             for session, (before, after) in highest.items()
-            if SpokeSession.update(seq_out=after)
-            .where(SpokeSession.id == session, SpokeSession.seq_out == before)
-            .execute()
+            if _MOVE_NUMBER.run(session=session, before=before, after=after)
         }
 
     def _write(self, going: Sequence[_Made], now_ms: int) -> None:
@@ -317,13 +349,11 @@ class Publisher:
         welcomes = [item.due.row for item in going if item.due.kind is OutboxKind.WELCOME]
         others = [item for item in going if item.due.kind is not OutboxKind.WELCOME]
         if commands:
-            Job.update(sent_at=now_ms).where(Job.id.in_(commands), Job.sent_at.is_null()).execute()
+            _SENT.run(at=now_ms, cids=commands)
         if others:
             # Cancels too: one that comes before its command is answered by a result of its own.
-            IssuedFrame.insert_many([_issued(item, now_ms) for item in others]).execute()
-            Outbox.update(state=OutboxState.PUBLISHED, published_at=now_ms, attempts=Outbox.attempts + 1).where(
-                Outbox.id.in_([item.due.row for item in others])
-            ).execute()
+            _ISSUED.run_each(_issued(item, now_ms) for item in others)
+            _PUBLISHED.run(at=now_ms, rows=[item.due.row for item in others])
         if welcomes:
             # A welcome that is lost is asked for anew with another nonce.
             Outbox.update(state=OutboxState.DONE, published_at=now_ms).where(Outbox.id.in_(welcomes)).execute()

@@ -25,6 +25,7 @@ from hub.storage.models import (
     TargetEnvironment,
     Variable,
 )
+from hub.storage.prepared import Prepared, PreparedRows, hole, holes
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
 from runner.contract.job import Named, ReleaseRef
@@ -32,6 +33,16 @@ from runner.contract.variables import Scope
 from wire.messages import PackageRef, PackageRole
 
 _NOWHERE = Named("", "")
+
+_SPOKES = PreparedRows(Spoke, lambda count: Spoke.select().where(Spoke.id.in_(holes("ids", count))), "ids")
+_RUNNER = Prepared(
+    lambda: (
+        PackageVersion.select(PackageVersion.id)
+        .where(PackageVersion.kind == hole("kind"))
+        .order_by(PackageVersion.created_at.desc(), PackageVersion.id.desc())
+        .limit(1)
+    )
+)
 
 
 class Reading(Protocol):
@@ -107,13 +118,8 @@ def for_one_step(
 
 def newest_runner(vault: Vault) -> PackageRef | None:
     """The runner that new plans name; None before the engine has stored one."""
-    row = (
-        PackageVersion.select(PackageVersion.id)
-        .where(PackageVersion.kind == PackageKind.RUNNER)
-        .order_by(PackageVersion.created_at.desc(), PackageVersion.id.desc())
-        .first()
-    )
-    return None if row is None else references.refs_for(vault, row.id, role=PackageRole.RUNNER)
+    row = _RUNNER.first(kind=PackageKind.RUNNER)
+    return None if row is None else references.refs_for(vault, row[0], role=PackageRole.RUNNER)
 
 
 def _step(found: Mapping[str, Any]) -> StepInput:
@@ -141,7 +147,7 @@ def _targets_in(context: Reading, environment: Environment) -> list[TargetInput]
 
 def _usable(context: Reading, targets: Iterable[Target], *, even_disabled: bool = False) -> list[TargetInput]:
     rows = list(targets)
-    spokes = {spoke.id: spoke for spoke in Spoke.select().where(Spoke.id.in_([row.spoke for row in rows]))}
+    spokes = {spoke.id: spoke for spoke in _SPOKES.all(ids=[row.spoke for row in rows])}
     return [
         TargetInput(
             id=row.id,

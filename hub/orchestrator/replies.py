@@ -24,6 +24,7 @@ from hub.orchestrator.steering import Steering, say
 from hub.states import JOB_ENDED, JobState, LogState, OutboxKind, OutboxState
 from hub.storage.database import current_transaction, is_postgres
 from hub.storage.models import Artifact, IssuedFrame, Job, Outbox, OutputVariable, new_row_id
+from hub.storage.prepared import Prepared, PreparedRows, holes
 from runner.contract.masking import mask_text
 from wire.errors import Code
 from wire.messages import Ack, AckState, EndState, Reject, Result, encode
@@ -34,6 +35,13 @@ logger = logging.getLogger(__name__)
 _SEAL_ANEW = frozenset({Code.ENV_SEAL, Code.ENV_SESSION, Code.ENV_SEQ, Code.ENV_EPOCH, Code.ENV_KEY, Code.ENV_EXPIRED})
 _REPUBLISH_MAX = 10
 _NOT_BEGUN = frozenset({JobState.SENT, JobState.ACCEPTED})
+
+_ISSUED = Prepared(
+    lambda count: IssuedFrame.select(IssuedFrame.frame_sha256, IssuedFrame.cid, IssuedFrame.spoke).where(
+        IssuedFrame.frame_sha256.in_(holes("hashes", count))
+    ),
+    "hashes",
+)
 
 
 @dataclass(slots=True)
@@ -259,20 +267,23 @@ class Replies:
 def _known(batch: Iterable[Opened]) -> _Known:
     replies = [opened for opened in batch if opened.cid and opened.received.header.rh]
     cids = list({opened.cid for opened in replies})
-    query = Job.select(
-        Job.id, Job.task, Job.step, Job.target, Job.target_name, Job.spoke, Job.state, Job.sent_at, Job.started_at,
-        Job.log_next_record, Job.log_chain, Job.log_gaps, Job.log_state, Job.result_sha256,
-    ).where(Job.id.in_(cids)).order_by(Job.id)  # fmt: skip
-    jobs = query.for_update() if is_postgres() else query
+    jobs = _jobs(cids).for_update() if is_postgres() else _JOBS.all(cids=cids)
     hashes = list({opened.received.header.rh for opened in replies})
-    frames: Any = (
-        IssuedFrame.select(IssuedFrame.frame_sha256, IssuedFrame.cid, IssuedFrame.spoke)
-        .where(IssuedFrame.frame_sha256.in_(hashes))
-        .tuples()
-    )
+    frames = _ISSUED.tuples(hashes=hashes)
     found = {job.id: job for job in jobs}
     issued = {digest: (cid, spoke) for digest, cid, spoke in frames}
     return _Known(found, issued, _orders([cid for cid in cids if cid not in found]))
+
+
+def _jobs(cids: Sequence[Any]) -> Any:
+    """As far as replies need them."""
+    return Job.select(
+        Job.id, Job.task, Job.step, Job.target, Job.target_name, Job.spoke, Job.state, Job.sent_at, Job.started_at,
+        Job.log_next_record, Job.log_chain, Job.log_gaps, Job.log_state, Job.result_sha256,
+    ).where(Job.id.in_(cids)).order_by(Job.id)  # fmt: skip
+
+
+_JOBS = PreparedRows(Job, lambda count: _jobs(holes("cids", count)), "cids")
 
 
 def _orders(cids: Sequence[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from hub.orchestrator.task_store import Kept, TaskStore
 from hub.packages import references
 from hub.states import SpokeState
 from hub.storage.models import OutputVariable, Spoke
+from hub.storage.prepared import PreparedRows, holes
 from wire.envelope import MessageType
 from wire.exchange import Sealed, seal_to_spoke
 from wire.keys import BoxPublicKey, SigningKey, hex_bytes
@@ -22,6 +23,12 @@ from wire.messages import Body, Cancel, Command, Limits, Op, Welcome
 _SPOKES_KEPT = 4096
 _WELCOME_TTL_S = 60
 _NO_WORK = Limits(cpu_s=60, wall_s=60, out_bytes=1, disk_bytes=1)
+
+_TRUSTED = PreparedRows(
+    Spoke,
+    lambda count: Spoke.select().where(Spoke.id.in_(holes("ids", count)), Spoke.state == SpokeState.TRUSTED),
+    "ids",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class Sealer:
         parts = self._parts
         trust = parts.trust()
         self._self = _Self(trust, trust.key or parts.command_key(), parts.boxes()[0].public.kid.hex())
-        rows = Spoke.select().where(Spoke.id.in_(list(set(spokes))), Spoke.state == SpokeState.TRUSTED)
+        rows = _TRUSTED.all(ids=set(spokes))
         self._versions = {row.id: row.trust_version for row in rows}
         boxes = {row.id: self._checked_box(row) for row in rows}
         self._boxes = {spoke: box for spoke, box in boxes.items() if box is not None}

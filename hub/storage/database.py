@@ -108,6 +108,16 @@ def connection() -> Iterator[Database]:
             database.close()
 
 
+def keep_connection() -> None:
+    """Let the calling thread, which serves for as long as the process lives, have a connection that stays open.
+
+    On PostgreSQL the pool keeps them, and has fewer than there are threads.
+    """
+    database = database_proxy.obj
+    if database is not None and not is_postgres(database) and database.is_closed():
+        database.connect()
+
+
 @contextmanager
 def write_tx() -> Iterator[Transaction]:
     """The one way to write: all of it happens, with its events, or none.

@@ -20,23 +20,10 @@ _PURPOSE: dict[str, Purpose] = {Role.HUB_PORTAL: Purpose.PORTAL_KEY, TLS_GATEWAY
 # An Ed25519 public key as X.509 spells it (RFC 8410): always these bytes, then the key.
 _SPKI_HEAD = bytes.fromhex("302a300506032b6570032100")
 
-_USED = (HubKeyState.ACTIVE, HubKeyState.EXPORTED)
-_OPENING = (HubKeyState.ACTIVE, HubKeyState.PREVIOUS)
-
-
-def _keys_of(states: tuple[HubKeyState, ...]) -> PreparedRows[HubKey]:
-    """Of a role, in one of the states, the newest first."""
-    return PreparedRows(
-        HubKey,
-        lambda: (
-            HubKey.select()
-            .where(HubKey.role == hole("role"), HubKey.state.in_(list(states)))
-            .order_by(HubKey.not_before.desc())
-        ),
-    )
-
-
-_USED_KEYS, _OPENING_KEYS = _keys_of(_USED), _keys_of(_OPENING)
+# Of a role there are a few, the newest first.
+_KEYS = PreparedRows(
+    HubKey, lambda: HubKey.select().where(HubKey.role == hole("role")).order_by(HubKey.not_before.desc())
+)
 
 
 def purpose_of(role: str) -> Purpose:
@@ -77,14 +64,15 @@ def signing_key(vault: Vault, role: str) -> SigningKey:
 
 def signing_keys(vault: Vault, role: str, states: Iterable[HubKeyState]) -> list[SigningKey]:
     """All keys of a role whose private half is here, newest first."""
-    query = HubKey.select().where(HubKey.role == role, HubKey.private_sealed.is_null(False))
-    rows = query.where(HubKey.state.in_(list(states))).order_by(HubKey.not_before.desc())
+    wanted = set(states)
+    rows = [row for row in _KEYS.all(role=role) if row.state in wanted and row.private_sealed is not None]
     return [_signing(_private(vault, row), row.public_key, row.kid) for row in rows]
 
 
 def box_keys(vault: Vault) -> tuple[BoxKey, ...]:
     """The hub's box keys: the active one first, then previous ones that still open what is under way."""
-    usable = [row for row in _OPENING_KEYS.all(role=HUB_BOX) if row.private_sealed is not None]
+    opening = {HubKeyState.ACTIVE, HubKeyState.PREVIOUS}
+    usable = [row for row in _KEYS.all(role=HUB_BOX) if row.state in opening and row.private_sealed is not None]
     rows: list[HubKey] = sorted(usable, key=lambda row: row.state is not HubKeyState.ACTIVE)
     return tuple(_box(_private(vault, row), row.public_key, row.kid) for row in rows)
 
@@ -111,7 +99,8 @@ def spki_sha256(public_key: bytes) -> str:
 
 
 def _active(role: str) -> HubKey | None:
-    return _USED_KEYS.one(role=role)
+    used = {HubKeyState.ACTIVE, HubKeyState.EXPORTED}
+    return next((row for row in _KEYS.all(role=role) if row.state in used), None)
 
 
 def _private(vault: Vault, row: HubKey) -> bytes:
