@@ -1,5 +1,8 @@
 """Steps that run on the hub: by the local spoke that `manyarm up` keeps there, which joins by itself."""
 
+import hashlib
+import shutil
+
 import pytest
 
 from tests.services.requires import requires
@@ -30,6 +33,32 @@ process:
       echo "here as $(id -un) in $HOME"
       echo "token $(get_variable Token)"
       set_variable Seen "by the hub"
+"""
+CLOUD = """
+kind: Account
+name: Service
+type: generic
+fields: {SERVICE_URL: "https://service.example"}
+secrets:
+  SERVICE_TOKEN: {value_from_env: FLOW_TOKEN}
+---
+kind: Project
+name: Clouds
+lifecycle: House
+process:
+  - name: There
+    kind: cloud-script
+    roles: [service]
+    properties:
+      script: |
+        echo "$SERVICE_URL with $SERVICE_TOKEN in $(get_variable Manyarm.Target.Region)"
+        printf %s "$SERVICE_TOKEN" | sha256sum
+  - name: Here too
+    kind: cloud-script
+    on: hub
+    properties:
+      account: Service
+      script: echo "also $SERVICE_URL with ${#SERVICE_TOKEN} characters"
 """
 
 
@@ -72,4 +101,32 @@ def test_a_killed_local_spoke_is_started_again_and_works(house):
     killed = house.part("local")
     end(killed)
     until(lambda: house.part("local") != killed, "it was not started again")
+    assert "hub | here as" in deploy(house)
+
+
+def test_a_cloud_target_is_served_by_the_hub_with_its_account(house):
+    (house.folder / "clouds.yaml").write_text(CLOUD)
+    house.manyarm("apply", "-f", str(house.folder / "clouds.yaml"))
+    words = ("--account", "Service", "--region", "north-1", "--role", "service", "--environment", "Test")
+    house.manyarm("target", "add-cloud", "assets", *words)
+    house.manyarm("release", "create", "Clouds", "--version", "1.0.0")
+    done = house.run("manyarm", "deploy", "Clouds", "--release", "1.0.0", "--to", "Test", "--watch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "assets | https://service.example with *** in north-1" in done.stdout
+    assert f"assets | {hashlib.sha256(b's3cret-flow-token').hexdigest()}" in done.stdout
+    assert "hub | also https://service.example with 17 characters" in done.stdout
+
+
+def test_a_spoke_whose_home_was_emptied_while_the_hub_was_down_is_followed_by_another(house):
+    before = next(s for s in house.json("spoke", "list", "--json") if s["name"] == "hub")["id"]
+    house.stop(for_good=False)
+    shutil.rmtree(house.local_home)
+    (house.folder / "up.log").unlink()
+    house.start()
+
+    def followed():
+        return [s for s in house.json("spoke", "list", "--json") if s["state"] == "trusted" and s["id"] != before]
+
+    until(followed, "nobody followed")
+    house.until_healthy("hub")
     assert "hub | here as" in deploy(house)

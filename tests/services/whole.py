@@ -72,13 +72,13 @@ class Whole:
             self.manyarm("user", "add", "tester", given="six words that nobody ever guesses\n")
             self.environ["MANYARM_API_KEY"] = self.manyarm("user", "api-key", "tester").strip()
 
-    def stop(self) -> None:
+    def stop(self, *, for_good: bool = True) -> None:
         for name in list(self._spokes):
             self.stop_spoke(name)
         if self._up is not None and self._up.poll() is None:
             self._up.terminate()
             self._up.wait(60)
-        if self._reachable is not None:
+        if self._reachable is not None and for_good:
             shutil.rmtree(self._reachable, ignore_errors=True)
 
     @property
