@@ -25,7 +25,7 @@ POINTS = (
     ("spokes.agent.journal", "Journal.accept", "command opened", "journaled"),
     ("spokes.agent.executor", "JobExecutor._start", "job folder laid out", ""),
     ("spokes.agent.this_machine", "ThisMachine._run_job", "marked starting", "supervisor told to go"),
-    ("spokes.agent.executor", "JobExecutor._result_of", "end noticed", ""),
+    ("spokes.agent.following", "Follower._result_of", "end noticed", ""),
     ("spokes.agent.reporter", "Reporter._publish", "", "result published"),
     ("hub.orchestrator.inbox", "Inbox._in_one_or_singly", "results opened", "results committed"),
     ("hub.orchestrator.inbox", "Inbox._log_batch", "hub has the log", "log committed"),
