@@ -50,6 +50,7 @@ class Beside:
 BESIDE_THE_HUB = {
     "local": Beside("spokes.local", "hub", "serve steps on the hub's machine, and what is no machine", "manyarm-local"),
     "relay": Beside("spokes.relaying.kind", "hub-relay", "dial listening spokes and carry their mail"),
+    "ssh": Beside("spokes.ssh_spoke", "hub-ssh", "serve the targets that are reached by SSH"),
 }
 
 
