@@ -1,6 +1,7 @@
 """Steps that run on the hub: by the local spoke that `manyarm up` keeps there, which joins by itself."""
 
 import hashlib
+import os
 import shutil
 
 import pytest
@@ -95,6 +96,16 @@ def test_a_step_on_the_hub_runs_there_and_its_log_comes_back(house):
 def test_its_join_code_is_gone_and_was_good_for_this_spoke_alone(house):
     join = house.home / "spokes" / "local" / "join"
     until(lambda: not join.exists(), "the code still lies there")
+
+
+def test_the_doctor_tells_of_it_and_of_the_user_that_it_became(house):
+    done = house.run("manyarm", "doctor")
+    assert "ok     house spoke local: is there as hub" in done.stdout
+    if os.geteuid() == 0:
+        assert "ok     local spoke's user: scripts on the hub run as manyarm-local" in done.stdout
+    else:
+        assert "warn   local spoke's user: scripts on the hub run as" in done.stdout
+    assert "local spoke's Python" not in done.stdout
 
 
 def test_a_killed_local_spoke_is_started_again_and_works(house):

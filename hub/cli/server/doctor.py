@@ -5,12 +5,15 @@ import json
 import os
 import shutil
 import socket
+import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,10 +22,15 @@ from hub.cli.server.starting import settings_of, telling
 from hub.daemon import running_state
 from hub.errors import HubError
 
+if TYPE_CHECKING:
+    from hub.infrastructure.house_spokes import HouseHome
+
 _DISK_LEAST_BYTES = 2 * 1024**3
 _WARN_DAYS = 30
 _POOR = ("unavailable", "unhealthy")
 _SKEW_S = 120
+_SILENT_S = 60
+_STATUS_BYTES = 64 * 1024
 
 
 class Verdict(StrEnum):
@@ -236,6 +244,70 @@ def _spokes(settings: HubSettings) -> Iterator[Finding]:
         yield Finding("targets", Verdict.OK, f"{Target.select().where(Target.health == 'healthy').count()} healthy")
 
 
+def _house_spokes(settings: HubSettings) -> Iterator[Finding]:
+    """Those that `manyarm up` keeps beside the hub."""
+    from hub.infrastructure.house_spokes import house_homes
+    from hub.states import SpokeKind
+    from hub.storage.database import connection, open_database
+    from hub.storage.hub_trust import installation
+
+    if running_state(settings.home) is None:
+        return
+    open_database(settings.database)
+    with connection():
+        for home in house_homes(settings, installation().hub_id):
+            yield _standing(settings, home)
+            if home.kind is SpokeKind.LOCAL:
+                yield from _of_the_local_spoke(home)
+
+
+def _standing(settings: HubSettings, home: "HouseHome") -> Finding:
+    from hub.infrastructure.house_spokes import house_spoke
+    from hub.states import SpokeState
+
+    what, spoke = f"house spoke {home.kind}", house_spoke(home)
+    logs = f"look at {settings.home}/run/{home.kind}.err and at its log"
+    if spoke is None:
+        return Finding(what, Verdict.WARN, "has not joined yet", logs)
+    if spoke.state != SpokeState.TRUSTED:
+        cure = f"to have another one: end `manyarm up`, remove {home.root}, start again"
+        return Finding(what, Verdict.WARN, f"is {spoke.state}", cure)
+    silent_s = time.time() - (spoke.last_seen_at or 0) / 1000
+    if silent_s > _SILENT_S:
+        return Finding(what, Verdict.WARN, "does not say that it is there", logs)
+    return Finding(what, Verdict.OK, f"is there as {spoke.name}")
+
+
+def _of_the_local_spoke(home: "HouseHome") -> Iterator[Finding]:
+    """Whose rights a script on the hub has, and whether there is a Python for it."""
+    from hub.infrastructure.display_names import shown
+
+    said = said_by_a_stranger(home.root / "run" / "status.json")
+    if "os_user" not in said:
+        return
+    user = shown(str(said["os_user"]))
+    if os.geteuid() != 0:
+        words = f"scripts on the hub run as {user}, the hub's own user, and can read what it can"
+        yield Finding("local spoke's user", Verdict.WARN, words, "let root run `manyarm up`, or see docs/install.md")
+    else:
+        yield Finding("local spoke's user", Verdict.OK, f"scripts on the hub run as {user}")
+    if not said.get("python"):
+        words = f"there is none of 3.9 or later that {user} may run"
+        yield Finding("local spoke's Python", Verdict.WRONG, words, "install python3 for all users")
+
+
+def said_by_a_stranger(file: Path) -> dict[str, object]:
+    """A small JSON object in a folder where scripts may put anything; {} where it is something else."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            is_plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            found = json.loads(stream.read(_STATUS_BYTES)) if is_plain else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _row_seals(settings: HubSettings) -> Iterator[Finding]:
     """Rows that grant trust, each as the engine has sealed it."""
     from hub.cli.server.local_engine import local_engine
@@ -253,4 +325,4 @@ def _row_seals(settings: HubSettings) -> Iterator[Finding]:
 
 
 _AT_THE_MACHINE: tuple[Look, ...] = (_python, _disk, _users, _parts)
-_AT_THE_DATA: tuple[Look, ...] = (_database, _row_seals, _audit_chain, _broker, _spokes)
+_AT_THE_DATA: tuple[Look, ...] = (_database, _row_seals, _audit_chain, _broker, _spokes, _house_spokes)

@@ -1,10 +1,13 @@
 """`manyarm doctor` says what is wrong and what to do, in lines, and ends with 1 if anything is."""
 
 import contextlib
+import os
 import re
 import sqlite3
 
 import pytest
+
+from hub.cli.server.doctor import said_by_a_stranger
 
 LINE = re.compile(r"(ok {4}|warn {2}|WRONG ) [^:]+: .+|       .+")
 
@@ -60,3 +63,15 @@ def test_a_setting_with_a_typo_is_told_with_its_file_and_line(hub, text):
         assert done.returncode == 2, done.stderr
         assert re.match(rf"Error: {re.escape(str(hub.home))}/hub\.toml:(2:| .*line 2)", done.stderr), done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_what_a_script_put_in_place_of_a_status_is_not_followed(tmp_path):
+    file = tmp_path / "status.json"
+    file.write_text('{"os_user": "manyarm-local"}')
+    assert said_by_a_stranger(file) == {"os_user": "manyarm-local"}
+    (tmp_path / "link").symlink_to(file)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_text('{"a": "' + "x" * 100_000 + '"}')
+    (tmp_path / "deep").write_text("[" * 60_000)
+    for name in ("link", "pipe", "large", "deep", "absent"):
+        assert said_by_a_stranger(tmp_path / name) == {}
