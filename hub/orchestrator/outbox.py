@@ -241,6 +241,8 @@ class Publisher:
 
     def _due_orders(self, limit: int) -> list[_Due]:
         """What spokes themselves are asked for: before any command, for one may need the keys of the other."""
+        if OutboxKind.ORDER not in self._kinds:
+            return []
         now_ms = self._parts.clock_ms()
         rows: Any = (
             Outbox.select(

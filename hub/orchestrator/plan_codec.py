@@ -11,6 +11,7 @@ from typing import Any
 import zstandard
 
 from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep, PlannedTarget
+from hub.orchestrator.squeezing import squeeze_plan
 from hub.orchestrator.states import Condition
 from runner.contract.job import Named, ReleaseRef
 from wire.messages import Limits, PackageRef, PackageRole
@@ -34,7 +35,7 @@ def encode_plan(plan: DeploymentPlan) -> bytes:
         "deadline_s": plan.deadline_s,
     }
     text = json.dumps(written, separators=(",", ":"), sort_keys=True)
-    return zstandard.ZstdCompressor(level=3).compress(text.encode("ascii"))
+    return squeeze_plan(text.encode("ascii"))
 
 
 def decode_plan(encoded: bytes) -> DeploymentPlan:

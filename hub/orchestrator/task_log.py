@@ -12,6 +12,7 @@ from typing import Any
 
 import zstandard
 
+from hub.orchestrator.squeezing import squeeze_log
 from hub.storage.models import LogBlock, Task, new_row_id
 from hub.storage.prepared import Prepared, hole
 from hub.storage.vault import Purpose, Vault
@@ -168,7 +169,7 @@ def _slice(piece: Lines, start: int, end: int) -> Lines:
 def _row(vault: Vault, part: Lines) -> Row:
     block_id = new_row_id()
     plain = json.dumps([list(part.at), list(part.levels), list(part.texts)], separators=(",", ":")).encode("ascii")
-    squeezed = zstandard.ZstdCompressor(level=1).compress(plain)
+    squeezed = squeeze_log(plain)
     return {
         "id": block_id,
         "task": part.task,

@@ -18,6 +18,7 @@ from hub.orchestrator.steering import Steering, say
 from hub.states import LogState, OutboxKind, OutboxState
 from hub.storage.database import connection, write_tx
 from hub.storage.models import IssuedFrame, Job, Outbox, SpokeSession, Timer
+from hub.storage.prepared import Prepared, hole
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ _LOG_LATE_MS = 60_000
 _LOG_FORGOTTEN_MS = 24 * 3_600_000
 _DAY_MS = 86_400_000
 _FRAMES_KEPT_MS = 30 * _DAY_MS
+
+_DUE = Prepared(lambda: Timer.select(Timer.id).where(Timer.due_at <= hole("now_ms")).limit(1))
 
 
 class Clockwork:
@@ -72,7 +75,7 @@ class Clockwork:
                 chore(now_ms)
 
     def _fire(self, now_ms: int) -> None:
-        if not Timer.select(Timer.id).where(Timer.due_at <= now_ms).exists():
+        if _DUE.first(now_ms=now_ms) is None:
             return
         with write_tx():
             due = list(Timer.select().where(Timer.due_at <= now_ms).order_by(Timer.due_at).limit(_TIMERS_AT_ONCE))
