@@ -11,7 +11,7 @@ from config.limits import HubLimits, SpokeLimits
 from config.reading import read_settings
 
 Address = tuple[str, int]
-HOUSE_SPOKES = ("local",)
+HOUSE_SPOKES = ("relay", "ssh", "local")
 LOCAL_HOMES = Path("/var/lib/manyarm-local")
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
