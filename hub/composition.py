@@ -32,7 +32,7 @@ from hub.gateway.parts import GatewayParts
 from hub.infrastructure.artifact_intake import ArtifactIntake, IntakeParts
 from hub.infrastructure.box_certificate import renew_if_due
 from hub.infrastructure.enrolment import EnrolmentParts, Enrolments
-from hub.infrastructure.fleet import Fleet, FleetParts
+from hub.infrastructure.fleet import Carriers, Fleet, FleetParts
 from hub.infrastructure.house_spokes import HouseParts, HouseSpokes, house_homes, stands_here
 from hub.infrastructure.rollout import Rollout, RolloutParts, Whereabouts
 from hub.infrastructure.spoke_keys import SpokeDirectory
@@ -213,6 +213,7 @@ class _EngineRooms:
                 boxes=lambda: _connected(lambda: box_keys(self._vault)),
                 command_key=self._command_key,
                 trust=lambda: _connected(self._trust),
+                carriers=Carriers(self._seals),
                 declare_mailbox=self._accounts.declare_mailbox,
                 limits=EngineLimits(
                     heartbeat_s=limits.heartbeat_s,

@@ -59,6 +59,10 @@ class EventKind(StrEnum):
     HINT = "hint"  # Why a relay does not reach a spoke: explains, decides nothing.
 
 
+_EVENT_KINDS = frozenset(EventKind)
+_RELAY_PREFIX = "relay-"
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """Always durable."""
@@ -144,7 +148,34 @@ def fleet_queue(fleet: str, spoke_id: str) -> str:
 
 def relay_user(relay_id: str) -> str:
     """The broker's user of a relay, which is also the first word of its keys."""
-    return f"relay-{_checked(relay_id)}"
+    return f"{_RELAY_PREFIX}{_checked(relay_id)}"
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedKey:
+    """A routing key taken apart: which relay says of which spoke."""
+
+    relay_id: str
+    kind: EventKind
+    spoke_id: str
+
+    @property
+    def user(self) -> str:
+        return relay_user(self.relay_id)
+
+
+def is_relayed(key: str) -> bool:
+    """Whether a routing key says that a relay has published it."""
+    return key.startswith(_RELAY_PREFIX)
+
+
+def carried_key(key: str) -> CarriedKey | None:
+    """The parts of `relay_key`; None for any other."""
+    user, _, rest = key.partition(".")
+    kind, _, spoke_id = rest.partition(".")
+    relay_id = user.removeprefix(_RELAY_PREFIX)
+    known = is_relayed(key) and kind in _EVENT_KINDS and _ID.fullmatch(relay_id) and _ID.fullmatch(spoke_id)
+    return CarriedKey(relay_id, EventKind(kind), spoke_id) if known else None
 
 
 def relay_key(relay_id: str, kind: EventKind | str, spoke_id: str) -> str:

@@ -8,7 +8,8 @@ from flask import Blueprint, Response, jsonify, request
 
 from hub.gateway.parts import GatewayParts
 from hub.gateway.rates import Rates
-from hub.states import EnrolmentState, InboxKind, InboxState
+from hub.infrastructure import unopened
+from hub.states import EnrolmentState, InboxKind
 from hub.storage.database import write_tx
 from hub.storage.models import Enrolment, GatewayInbox
 from wire.envelope import ENROL_MAX, verify_enrol
@@ -54,33 +55,17 @@ def routes(parts: GatewayParts) -> Blueprint:
 
 def _keep(frame: bytes, sha256: str, parts: GatewayParts) -> bool:
     """Whether there was room; the same frame twice is one."""
+    source = request.remote_addr or ""
     with write_tx():
-        if Enrolment.get_or_none(Enrolment.id == sha256) is not None:
-            return True
-        waiting = GatewayInbox.select().where(
-            GatewayInbox.kind == InboxKind.ENROL, GatewayInbox.state == InboxState.NEW
-        )
-        if waiting.where(GatewayInbox.sha256 == sha256).exists():
-            return True
-        if waiting.count() >= parts.limits.unopened:
-            return False
-        GatewayInbox.create(
-            kind=InboxKind.ENROL,
-            sha256=sha256,
-            body=frame,
-            size=len(frame),
-            source=request.remote_addr or "",
-            received_at=parts.clock_ms(),
-        )
-    return True
+        return unopened.keep(frame, sha256, source=source, now_ms=parts.clock_ms(), most=parts.limits.unopened)
 
 
 def _outcome(sha256: str) -> Answer:
     # In this order: the engine takes a frame out of the inbox in the transaction that makes its enrolment.
-    unopened = GatewayInbox.select().where(GatewayInbox.kind == InboxKind.ENROL, GatewayInbox.sha256 == sha256).exists()
+    waits = GatewayInbox.select().where(GatewayInbox.kind == InboxKind.ENROL, GatewayInbox.sha256 == sha256).exists()
     row = Enrolment.get_or_none(Enrolment.id == sha256)
     if row is None:
-        return _waiting() if unopened else _neutral()
+        return _waiting() if waits else _neutral()
     if row.state == EnrolmentState.ANSWERED and row.answer is not None:
         return Response(row.answer, mimetype="application/octet-stream")
     return _waiting() if row.state == EnrolmentState.WAITING else _neutral()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from hub.acting import Acting
 from hub.errors import Invalid
+from hub.infrastructure.listening import expect
 from hub.infrastructure.ssh_input import checked_host, split_address
 from hub.infrastructure.targets import check_name, checked_roles, put_into
 from hub.states import Health, TargetKind
@@ -46,6 +47,7 @@ def introduce(context: Acting, wanted: Introduced) -> Target:
     context.seals.seal(row)
     row.save(force_insert=True)
     put_into(row, wanted.environments)
+    expect(context, row)
     return row
 
 

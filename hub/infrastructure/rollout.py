@@ -16,14 +16,14 @@ from hub.broker.errors import BrokerError
 from hub.infrastructure.spokes import broker_password, forget_at_broker, tenant_of
 from hub.states import EnrolmentState, SpokeKind, SpokeState
 from hub.storage.database import connection, write_tx
-from hub.storage.models import Enrolment, Spoke
+from hub.storage.models import Enrolment, Introduction, Spoke
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
 from wire.envelope import MessageType
 from wire.exchange import seal_to_spoke
 from wire.keys import BoxPublicKey, SigningKey, hex_bytes
 from wire.messages import BrokerAccess, Enrolled
-from wire.topology import VHOST, Tenant
+from wire.topology import VHOST, Tenant, listening_tenant
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ class Rollout:
         self._clock = clock
         self._pause_s = _FIRST_PAUSE_S
         self._not_before = 0.0
+        self._expected: set[str] = set()
 
     def sweep(self) -> int:
         """Do what is due; how many spokes that were. Quiet for a while after the broker could not be reached."""
@@ -95,6 +96,7 @@ class Rollout:
         with connection():
             try:
                 done = sum(1 for row in self._revoked() if self._remove(row))
+                done += sum(1 for row in list(Introduction.select()) if self._expect(row))
                 done += sum(1 for row in self._approved() if self._answer(row))
             except BrokerError as error:
                 self._not_before = self._clock() + self._pause_s
@@ -115,6 +117,21 @@ class Rollout:
             .join(Spoke, on=Enrolment.spoke == Spoke.id)
             .where(Enrolment.state == EnrolmentState.WAITING, Spoke.state == SpokeState.TRUSTED)
         )
+
+    def _expect(self, row: Introduction) -> bool:
+        """A mailbox before anybody is there: what lets it in comes down to it."""
+        tenant = listening_tenant(row.id, row.fleet)
+        if row.target is None:
+            self._parts.accounts.remove_tenant(tenant)
+            self._expected.discard(row.id)
+            with write_tx():
+                row.delete_instance()
+            return True
+        if row.id in self._expected:
+            return False
+        self._parts.accounts.ensure_tenant(tenant, "")
+        self._expected.add(row.id)
+        return True
 
     def _remove(self, row: Spoke) -> bool:
         self._parts.accounts.remove_tenant(tenant_of(row))

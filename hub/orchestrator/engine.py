@@ -13,6 +13,7 @@ from dataclasses import replace
 from threading import Event, Thread
 from typing import Any
 
+from hub.orchestrator.carried import Carried
 from hub.orchestrator.events import Event as TaskEvent
 from hub.orchestrator.events import SpokeRevoked
 from hub.orchestrator.held import HeldResults
@@ -71,7 +72,8 @@ class Engine:
         masks = Masks(secrets, store)
         replies = Replies(parts, self.steering, door, held, secrets, masks)
         logs = LogInbox(parts, door, replies, held, masks, cap_bytes=parts.plan_limits.out_bytes)
-        self.inbox = Inbox(parts, door, self.quarantine, self.sessions, replies, logs, held)
+        carried = Carried(parts, self.quarantine, self.sessions)
+        self.inbox = Inbox(parts, door, self.quarantine, self.sessions, replies, logs, held, carried)
         self._stop = Event()
         self._threads: list[Thread] = []
 

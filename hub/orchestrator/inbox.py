@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from threading import Event
 
+from hub.orchestrator.carried import Carried
 from hub.orchestrator.held import HeldResults
 from hub.orchestrator.log_inbox import CursorMoved, LogInbox
 from hub.orchestrator.opening import Door, Opened
@@ -42,6 +43,7 @@ class Inbox:
         replies: Replies,
         logs: LogInbox,
         held: HeldResults,
+        carried: Carried,
     ) -> None:
         self._parts = parts
         self._door = door
@@ -50,6 +52,7 @@ class Inbox:
         self._replies = replies
         self._logs = logs
         self._held = held
+        self._carried = carried
 
     def run_results(self, stop: Event) -> None:
         limits = self._parts.limits
@@ -97,7 +100,7 @@ class Inbox:
             subscription.ack(done)
 
     def _results(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        opened = self._door.open(deliveries)
+        opened = self._door.open(self._carried.without_enrolments(deliveries))
         # Those whose log did not come in time are counted without it.
         overdue = self._held.overdue(self._parts.clock_ms())
         kept: list[Opened] = []
@@ -185,7 +188,7 @@ class Inbox:
                 self._door.refuse(item.delivery, _UNFORESEEN)
 
     def _beats(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        opened = self._door.open(deliveries)
+        opened = self._door.open(self._carried.without_hints(deliveries))
         beats = [item for item in opened if item.received.kind is MessageType.HEARTBEAT]
         for item in opened:
             if item.received.kind is not MessageType.HEARTBEAT:

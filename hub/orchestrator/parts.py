@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
+from typing import Protocol
 
 from hub.orchestrator.planner import PlanLimits
 from hub.storage.models import now_ms
@@ -83,6 +84,26 @@ def _nothing(_: str) -> None:
     """Where the composition has nothing to declare."""
 
 
+class Carriers(Protocol):
+    """Who may carry for whom: hub/infrastructure/fleet.py."""
+
+    def carries(self, relay_id: str, spoke_id: str) -> bool: ...
+    def expects(self, relay_id: str, spoke_id: str) -> bool: ...
+    def fleet_of_relay(self, relay_id: str) -> str: ...
+
+
+class Nobody:
+    """Where there are no relays."""
+
+    def carries(self, relay_id: str, spoke_id: str) -> bool:  # noqa: ARG002  the protocol's signature
+        return False
+
+    expects = carries
+
+    def fleet_of_relay(self, relay_id: str) -> str:  # noqa: ARG002  the protocol's signature
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineParts:
     """Everything from outside.
@@ -95,6 +116,7 @@ class EngineParts:
         boxes: The hub's box keys that may still open something, newest first.
         command_key: Signs commands, cancels and welcomes.
         trust: Asked anew every second, since documents change; so are `boxes` and `command_key`.
+        carriers: Which relay may carry for which spoke.
         declare_mailbox: Makes a spoke's queue anew when the broker has lost it.
         loops: More threads: intents, the gateway's inbox, roll-outs.
     """
@@ -106,6 +128,7 @@ class EngineParts:
     boxes: Callable[[], Sequence[BoxKey]]
     command_key: Callable[[], SigningKey]
     trust: Callable[[], TrustState]
+    carriers: Carriers = field(default_factory=Nobody)
     declare_mailbox: Callable[[str], None] = _nothing
     clock_ms: Callable[[], int] = now_ms
     limits: EngineLimits = field(default_factory=EngineLimits)

@@ -57,9 +57,13 @@ class MemoryBroker:
 
     def add_spoke(self, spoke_id: str) -> str:
         """Its mailbox and its rights; answers its user name."""
-        self.declare(topology.spoke_topology(spoke_id))
-        self._permissions[topology.spoke_user(spoke_id)] = topology.spoke_permissions(spoke_id)
-        return topology.spoke_user(spoke_id)
+        return self.add_tenant(topology.spoke_tenant(spoke_id))
+
+    def add_tenant(self, tenant: topology.Tenant) -> str:
+        self.declare(tenant.topology)
+        if tenant.permissions is not None:
+            self._permissions[tenant.user] = tenant.permissions
+        return tenant.user
 
     def remove_queue(self, name: str) -> None:
         with self.changed:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from types import SimpleNamespace
 
+from hub.infrastructure.fleet import Carriers
 from hub.infrastructure.spoke_keys import SpokeDirectory
+from hub.infrastructure.spokes import tenant_of
 from hub.orchestrator.engine import Engine, EngineLimits, EngineParts, TrustState
 from hub.orchestrator.planner import PlanLimits
 from hub.packages.sealed_keys import seal_manifest_key
-from hub.states import PackageKind, SpokeState, TaskState
+from hub.states import PackageKind, SpokeKind, SpokeState, TaskState
 from hub.storage.database import connection, write_tx
 from hub.storage.hub_keys import box_document, box_keys, signing_key
 from hub.storage.hub_trust import trust_chain
@@ -55,7 +57,18 @@ from wire.messages import (
 )
 from wire.roles import Role
 from wire.session import SpokeFacts, SpokeIdentity, SpokeSession
-from wire.topology import EVENTS, EventKind, event_key, spoke_queue, spoke_topology, spoke_user
+from wire.topology import (
+    DEFAULT_FLEET,
+    EVENTS,
+    EventKind,
+    event_key,
+    fleet_queue,
+    relay_key,
+    relay_tenant,
+    relay_user,
+    spoke_queue,
+    spoke_user,
+)
 
 RUN_SCRIPT = StepKind(
     "run-script",
@@ -98,7 +111,8 @@ class Rig:
             boxes=lambda: boxes,
             command_key=lambda: key,
             trust=lambda: self.trust,
-            declare_mailbox=lambda spoke: self.broker.declare(spoke_topology(spoke)),
+            carriers=Carriers(hub.seals),
+            declare_mailbox=lambda spoke: self.broker.declare(tenant_of(Spoke.get_by_id(spoke)).topology),
             clock_ms=lambda: now_ms() + self.shift_ms,
             limits=limits,
             plan_limits=plan_limits or PlanLimits(),
@@ -116,27 +130,40 @@ class Rig:
             self.environment = Environment.create(name="Production")
             _runner(hub.vault)
 
-    def spoke(self, name, work=None, *, roles=(), beats=True):
-        """A trusted spoke with a target of its name, in Production, running and live."""
+    def relay(self, name="relay-01"):
+        """A trusted relay of the default fleet: its id."""
+        row = self._row(name, SigningKey.generate(), BoxKey.generate(), kind=SpokeKind.RELAY, fleet=DEFAULT_FLEET)
+        self.broker.add_tenant(relay_tenant(row.id, DEFAULT_FLEET))
+        return row.id
+
+    def spoke(self, name, work=None, *, roles=(), beats=True, relay=""):
+        """A trusted spoke with a target of its name, in Production, running and live; one that listens has a relay."""
         sign, box = SigningKey.generate(), BoxKey.generate()
+        place = {"kind": SpokeKind.LISTENING, "fleet": DEFAULT_FLEET, "address": f"{name}:10933"} if relay else {}
+        row = self._row(name, sign, box, **place)
+        target = Target(name=name, spoke=row.id, roles=list(roles), kind=str(row.kind))
+        with write_tx():
+            self.hub.seals.seal(target)
+            target.save(force_insert=True)
+            TargetEnvironment.create(target=target.id, environment=self.environment.id)
+        self.broker.add_tenant(tenant_of(row))
+        spoke = SimSpoke(self, row.id, target, sign, box, work or succeed, beats=beats, relay=relay)
+        self.spokes[name] = spoke
+        return spoke
+
+    def _row(self, name, sign, box, **place):
         row = Spoke(
             name=name,
             state=SpokeState.TRUSTED,
             sign_pk=sign.verify_key.pk.hex(),
             sign_kid=sign.kid.hex(),
             box_pk=box.public.pk.hex(),
+            **place,
         )
-        target = Target(name=name, spoke=row.id, roles=list(roles))
         with write_tx():
             self.hub.seals.seal(row)
             row.save(force_insert=True)
-            self.hub.seals.seal(target)
-            target.save(force_insert=True)
-            TargetEnvironment.create(target=target.id, environment=self.environment.id)
-        self.broker.add_spoke(row.id)
-        spoke = SimSpoke(self, row.id, target, sign, box, work or succeed, beats=beats)
-        self.spokes[name] = spoke
-        return spoke
+        return row
 
     def run(self, script, *spokes, timeout_s=None):
         """Submit a script run; answers the task."""
@@ -242,10 +269,11 @@ class Kept:
 class SimSpoke:
     """A spoke behind the real wire: session, journal, spool; its supervisor is a function."""
 
-    def __init__(self, rig, spoke_id, target, sign, box, work, *, beats):
+    def __init__(self, rig, spoke_id, target, sign, box, work, *, beats, relay=""):
         self.rig, self.id, self.target, self.work = rig, spoke_id, target, work
         self.sign, self.box = sign, box
-        self.connection = MemoryConnection(rig.broker, spoke_user(spoke_id))
+        self.relay = relay
+        self.connection = MemoryConnection(rig.broker, relay_user(relay) if relay else spoke_user(spoke_id))
         self.journal, self.commands, self.rejects = {}, [], []
         self.sent = []
         self.mute_logs = False
@@ -303,7 +331,10 @@ class SimSpoke:
 
     def publish(self, kind, frame):
         self.sent.append((kind, frame))
-        self.connection.publish(Outgoing(EVENTS, event_key(self.id, kind), frame)).result()
+        self.connection.publish(Outgoing(EVENTS, self.key(kind), frame)).result()
+
+    def key(self, kind):
+        return relay_key(self.relay, kind, self.id) if self.relay else event_key(self.id, kind)
 
     def reply(self, kept, kind, body):
         event = {MessageType.ACK: EventKind.ACK, MessageType.RESULT: EventKind.RESULT}[kind]
@@ -360,7 +391,8 @@ class SimSpoke:
                 self.beat()
 
     def _serve(self):
-        subscription = self.connection.consume(spoke_queue(self.id), prefetch=50)
+        queue = fleet_queue(DEFAULT_FLEET, self.id) if self.relay else spoke_queue(self.id)
+        subscription = self.connection.consume(queue, prefetch=50)
         while not self._stop.is_set():
             for delivery in subscription.take(50, 0.05):
                 self.commands.append(delivery.body)
