@@ -16,8 +16,8 @@ _FAMILIES = (
     ("audit", "Audit", "audit.index", Permission.EVENT_VIEW),
 )
 
-# A release is looked at inside its project.
-_WITHIN = {"releases": "projects"}
+# A release is looked at inside its project, and a target is added among the targets.
+_WITHIN = {"releases": "projects", "adding": "targets"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from flask import Blueprint
 
-from portal.pages import account, audit, dashboard, packages, projects, releases, setup, targets, tasks
+from portal.pages import account, adding, audit, dashboard, packages, projects, releases, setup, targets, tasks
 
 ALL_PAGES: tuple[Blueprint, ...] = (
     dashboard.pages,
@@ -10,6 +10,7 @@ ALL_PAGES: tuple[Blueprint, ...] = (
     releases.pages,
     tasks.pages,
     targets.pages,
+    adding.pages,
     packages.pages,
     audit.pages,
     account.pages,

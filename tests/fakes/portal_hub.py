@@ -46,6 +46,14 @@ STORY: list[dict[str, Any]] = [
         ],
     },
     {
+        "kind": "Account",
+        "name": "deploy-login",
+        "type": "password",
+        "fields": {"user": "deploy"},
+        "secrets": {"password": "canary-l0gin"},
+    },
+    {"kind": "Target", "type": "ssh", "name": "build-1", "host": "build-1.example.com", "account": "deploy-login"},
+    {
         "kind": "Project",
         "name": "Storefront",
         "lifecycle": "Default",

@@ -121,8 +121,9 @@ def _with_environment(document: dict[str, Any], file: Path, lines: Lines) -> dic
         if isinstance(variable, dict) and "value_from_env" in variable:
             line = lines.get(f"/variables/{i}/value_from_env", lines[""])
             variable["value"] = _from_env(str(variable.pop("value_from_env")), f"{file}:{line}")
-    secrets = document.get("secrets")
-    for name, given in secrets.items() if isinstance(secrets, dict) else ():
+    named = document.get("secrets")
+    secrets = named if isinstance(named, dict) else {}
+    for name, given in secrets.items():
         if isinstance(given, dict):
             secrets[name] = _secret(given, f"{file}:{lines.get(f'/secrets/{name}', lines[''])}")
     return document

@@ -4,6 +4,7 @@ import click
 
 from hub.cli.client import printing
 from hub.cli.client.hub_api import api, part
+from hub.cli.client.target_adding import add_cloud, add_listening, add_ssh, confirm_host_key
 
 COLUMNS = ("name", "kind", "health", "roles", "environments", "last_seen", "disabled")
 
@@ -31,9 +32,17 @@ def list_(ctx: click.Context, environment: str | None, role: str | None, as_json
 def show(ctx: click.Context, name: str, as_json: bool) -> None:
     """Show one target with its thumbprint and why its health is what it is."""
     found = api(ctx.obj["url"]).get(f"/targets/{part(name)}")
-    printing.as_json(found) if as_json else printing.table(
-        [found], ("name", "health", "health_reason", "last_seen", "runner", "thumbprint")
-    )
+    if as_json:
+        printing.as_json(found)
+        return
+    printing.table([found], ("name", "kind", "health", "health_reason", "last_seen", "runner", "thumbprint"))
+    for field, value in (found["endpoint"] or {}).items():
+        if value not in (None, "", {}):
+            click.echo(f"{field}: {printing.plain(str(value))}")
+
+
+for adding in (add_ssh, add_listening, add_cloud, confirm_host_key):
+    target.add_command(adding)
 
 
 @target.command()
