@@ -9,8 +9,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from config.limits import SpokeLimits
@@ -20,6 +19,7 @@ from spokes.agent.following import LOOK_S, Follower
 from spokes.agent.job_folder import CANCEL, folder_of, job_file
 from spokes.agent.journal import Entry, Journal, State
 from spokes.agent.kept_commands import KeptCommands
+from spokes.agent.launches import Launches
 from spokes.agent.machine import JobRun, Watch
 from spokes.agent.reporter import Reporter
 from spokes.agent.results import from_journal, plain_result, unknown_result
@@ -29,7 +29,7 @@ from spokes.agent.stopping import Stopping
 from spokes.agent.uplink import Uplink
 from spokes.agent.workers import Workers
 from wire.errors import Refused
-from wire.messages import Command, EndState, PackageRole, Result
+from wire.messages import Command, EndState, Op, PackageRole, Result
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +54,14 @@ class JobExecutor:
         self._parts = parts
         self._journal = parts.journal
         self._stopping = Stopping()
-        self._launching = 0
-        self._launched = threading.Condition()
+        self._launches = Launches()
         self._lock = threading.Lock()
         self._slots: dict[str, Workers] = {}
         self._active: dict[str, str] = {}
         # Until their end is reported and cleared up after.
         self._site_of: dict[str, Site] = {}
+        # In the journal as starting, and known to us as not started.
+        self._not_begun: set[str] = set()
         self._met: list[Site] = []
 
     def begin(self, uplink: Uplink, *, reported: Callable[[str], None]) -> None:
@@ -90,11 +91,34 @@ class JobExecutor:
                 self._start_thread(entry)
         self._reporter.start()
 
+    def starts_at_once(self, command: Command, ahead: int) -> bool:
+        """Whether this job, and so many others before it, would start as soon as they are journaled: nothing to wait
+        for and nothing to fetch.
+        """
+        if command.op is not Op.RUN_JOB or self._sites.keeps_commands or command.not_before > self._uplink.now():
+            return False
+        if any(ref.role is not PackageRole.RUNNER for ref in command.packages):
+            return False
+        site = self._sites.of(lambda: command)
+        is_at_hand = site.runners.is_at_hand(command.packages[0], self._uplink.trust)
+        return is_at_hand and not site.far and self._slots_of(self._sites.place(command)).free > ahead
+
     def submit(self, entry: Entry, command: Command) -> None:
         """Carry out a job that has just been journaled."""
         self._note(entry.cid, entry.runner)
         slots = self._slots_of(self._sites.place(command))
-        slots.submit(lambda: self._safely(entry, lambda: self._carry_out(entry, command)))
+        if entry.state is not State.STARTING:
+            slots.submit(lambda: self._safely(entry, lambda: self._carry_out(entry, command)))
+            return
+        # A daemon that leaves starts it first: the journal says that it has.
+        self._not_begun.add(entry.cid)
+        self._launches.begin()
+        slots.submit(lambda: self._safely(entry, lambda: self._start_at_once(entry, command), leaving=True))
+
+    def take_up(self, entry: Entry) -> None:
+        """A job that is starting or running, and that nobody here follows."""
+        if entry.cid not in self.active:
+            self._start_thread(entry)
 
     def cancel(self, entry: Entry, reason: str) -> None:
         """A job whose cancel stands in the journal: end the run, or make sure that there is none."""
@@ -130,8 +154,7 @@ class JobExecutor:
     def stop(self) -> None:
         """Leave; runs go on, and one that is just being started is started whole."""
         self._stopping.set()
-        with self._launched:
-            self._launched.wait_for(lambda: self._launching == 0, _LAUNCH_S)
+        self._launches.wait_for_all(_LAUNCH_S)
         self._reporter.stop()
 
     def _slots_of(self, place: str) -> Workers:
@@ -149,9 +172,10 @@ class JobExecutor:
             daemon=True,
         ).start()
 
-    def _safely(self, entry: Entry, work: Callable[[], None]) -> None:
+    def _safely(self, entry: Entry, work: Callable[[], None], *, leaving: bool = False) -> None:
+        """`leaving`: also while the daemon leaves."""
         try:
-            if not self._stopping.is_set():
+            if leaving or not self._stopping.is_set():
                 work()
         except JournalFailed:
             logger.exception("job left as it is", extra={"job": entry.cid})
@@ -159,6 +183,7 @@ class JobExecutor:
             logger.exception("job could not be carried out", extra={"job": entry.cid})
             self._give_up(entry, "the spoke failed; its log says why")
         finally:
+            self._not_begun.discard(entry.cid)
             with self._lock:
                 self._active.pop(entry.cid, None)
 
@@ -166,7 +191,7 @@ class JobExecutor:
         """After a fault of our own: honest about what may have run."""
         now = self._journal.entry(entry.cid)
         if now is not None and not now.state.ended and not self._stopping.is_set():
-            started = now.state is not State.ACCEPTED
+            started = now.state is not State.ACCEPTED and entry.cid not in self._not_begun
             state = EndState.UNKNOWN if started else EndState.FAILED
             self._reporter.never_started(entry.cid, self._ended(state, why))
 
@@ -203,8 +228,28 @@ class JobExecutor:
             return
         if self._is_over(entry):
             return
-        with self._launch():
+        with self._launches.one():
             watch = self._start(entry, site, job)
+        if watch is not None:
+            logger.info("job started", extra={"job": entry.cid})
+            self._follower.follow(entry, site, watch)
+
+    def _start_at_once(self, entry: Entry, command: Command) -> None:
+        """For a job that was journaled as starting when it came."""
+        try:
+            site = self._site(entry.cid, lambda: command)
+            try:
+                job = self._prepare(entry, command, site)
+            except (Refused, GatewayUnreachable) as error:
+                logger.warning("job not started", extra={"job": entry.cid, "why": str(error)})
+                self._reporter.never_started(entry.cid, self._ended(EndState.REFUSED, str(error)))
+                return
+            if self._is_over(entry):
+                return
+            self._not_begun.discard(entry.cid)
+            watch = self._started(entry, site, job)
+        finally:
+            self._launches.end()
         if watch is not None:
             logger.info("job started", extra={"job": entry.cid})
             self._follower.follow(entry, site, watch)
@@ -247,17 +292,6 @@ class JobExecutor:
             self._journal.mark_running(entry.cid)
         except JournalFailed as error:
             logger.warning("start not noted", extra={"job": entry.cid, "why": str(error)})
-
-    @contextmanager
-    def _launch(self) -> Iterator[None]:
-        with self._launched:
-            self._launching += 1
-        try:
-            yield
-        finally:
-            with self._launched:
-                self._launching -= 1
-                self._launched.notify_all()
 
     def _prepare(self, entry: Entry, command: Command, site: Site) -> JobRun:
         """Everything up to the start."""

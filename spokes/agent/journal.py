@@ -1,6 +1,7 @@
 """What a spoke has promised: a row for each command, on disk before the command is acknowledged and before it runs.
 
-    accepted -> starting -> running -> finished     a command in order
+    accepted -> starting -> running -> finished     a command in order; the first two are one where nothing is to be
+                                                    waited for or fetched
     accepted -> cancelled | expired                 nothing was started, and nothing ever will be
     starting, running -> unknown                    started, and nobody knows how it ended
 
@@ -91,7 +92,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A verified command or cancel, about to be recorded. `frame` is kept, sealed as it came, while it is needed."""
+    """A verified command or cancel, about to be recorded. `frame` is kept, sealed as it came, while it is needed.
+
+    `starts_at_once`: nothing stands between its acceptance and its start, so both are one commit.
+    """
 
     cid: str
     mid: str
@@ -105,6 +109,7 @@ class Arrival:
     capability: str = field(repr=False)
     frame: bytes = field(repr=False)
     at: int
+    starts_at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,8 +321,9 @@ class _Write(Generic[Answer]):
 
 
 def _accept(database: sqlite3.Connection, arrival: Arrival) -> tuple[Verdict, Entry]:
-    if _insert(database, arrival, State.ACCEPTED, arrival.frame):
-        return Verdict.NEW, _as_entry(arrival, State.ACCEPTED)
+    state, frame = (State.STARTING, None) if arrival.starts_at_once else (State.ACCEPTED, arrival.frame)
+    if _insert(database, arrival, state, frame):
+        return Verdict.NEW, _as_entry(arrival, state)
     known = _entry(database, arrival.cid) or _entry_of_message(database, arrival.mid)
     if known is None:
         raise sqlite3.IntegrityError(f"the row of {arrival.cid} is gone")

@@ -23,7 +23,7 @@ from wire.messages import Result
 logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 10.0
-_SETTLE_AFTER_S = 0.05
+_SETTLE_AFTER_S = 0.5
 _SETTLE_AGAIN_S = 1.0
 
 

@@ -94,6 +94,11 @@ class Runners:
         """It was found altered: the next job looks at all of it again."""
         self._checked.discard(sha256)
 
+    def is_at_hand(self, ref: PackageRef, trust: TrustChain) -> bool:
+        """Whether `ensure` would have nothing to do; asks nobody and waits for nothing."""
+        known = self._installed.get(ref.sha256)
+        return known is not None and ref.sha256 in self._checked and known.release >= trust.document.runner_min_release
+
     def newest(self) -> str:
         """The digest of the newest release installed, or ""."""
         return max(self._installed, key=lambda sha256: self._installed[sha256].release, default="")

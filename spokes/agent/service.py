@@ -11,7 +11,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -188,7 +188,7 @@ class SpokeService:
             return
         taken, commands[:] = list(commands), []
         now = self._uplink.now()
-        answers = self._post.journal.accept([_arrival(received, frame, now) for received, frame in taken])
+        answers = self._post.journal.accept(list(self._arrivals(taken, now)))
         for (received, _), (verdict, entry) in zip(taken, answers, strict=True):
             if verdict is Verdict.NEW:
                 self._uplink.acks.owe(entry.cid, re=received.header.mid, rh=received.frame_sha256)
@@ -198,6 +198,16 @@ class SpokeService:
             else:
                 logger.error("ENV_REPLAY: another job under a known id", extra={"job": entry.cid})
                 self._reject(received.header.mid, Code.ENV_REPLAY, "another job is known under this id")
+
+    def _arrivals(self, taken: list[tuple[Received, bytes]], now: int) -> Iterator[Arrival]:
+        at_once = 0
+        for received, frame in taken:
+            arrival = _arrival(received, frame, now)
+            assert isinstance(received.body, Command)
+            if self._executor.starts_at_once(received.body, at_once):
+                at_once += 1
+                arrival = replace(arrival, starts_at_once=True)
+            yield arrival
 
     def _carry_out(self, entry: Entry, command: Any) -> None:
         assert isinstance(command, Command)
@@ -238,6 +248,8 @@ class SpokeService:
         elif entry.state is State.ACCEPTED and entry.cid not in self._executor.active:
             # Journaled once and not handed on, for something broke in between; only one start is possible.
             self._carry_out(entry, received.body)
+        elif entry.state in {State.STARTING, State.RUNNING}:
+            self._executor.take_up(entry)
         else:
             self._executor.answer(entry)
 

@@ -33,6 +33,12 @@ class Workers:
                 self._count += 1
                 threading.Thread(target=self._run, name=f"{self._name} {self._count}", daemon=True).start()
 
+    @property
+    def free(self) -> int:
+        """How many more would begin at once."""
+        with self._lock:
+            return self._most - self._busy - self._due
+
     def _run(self) -> None:
         while True:
             try:

@@ -147,6 +147,9 @@ class _Nothing:
     def check_installed(self) -> None:
         return
 
+    def is_at_hand(self, *_: object) -> bool:
+        return True
+
     def ensure(self, ref: Any, *_: object) -> str:
         return str(ref.sha256)
 
