@@ -154,4 +154,5 @@ KIND = SpokeKind(
     ops=frozenset({Op.PING, Op.CHECK, Op.RUN_JOB, Op.UPDATE_TRUST}),
     serve=serve,
     tls_pin=tls_pin,
+    replaces_signing=False,
 )

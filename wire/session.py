@@ -15,7 +15,8 @@ Not for several threads.
 """
 
 import os
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 
 from wire.documents import BoxDocument
 from wire.envelope import DIRECTION_TO_HUB, Header, MessageType, Verified, peek, verify
@@ -65,6 +66,7 @@ __all__ = [
 
 WELCOME_WITHIN_S = 60
 RENEW_AFTER_S = 12 * 3600
+_NONCES_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class _Asked:
     nonce: str
     wall_s: int
     mono_s: float
+    signing: SigningKey
 
 
 @dataclass(slots=True)
@@ -134,10 +137,20 @@ class SpokeSession:
         self._open: _Open | None = None
         self._former: _Open | None = None
         self._named_trust_version = 0
+        self._said: deque[str] = deque(maxlen=_NONCES_KEPT)
+        self.is_doubled = False
+        """A welcome came that answers a hello of somebody else under our key: the reader of this sets it back."""
 
-    def hello(self, facts: SpokeFacts, wall_s: float, mono_s: float) -> bytes:
-        """Ask for a session; an open one stays open until the welcome comes."""
-        asked = _Asked(self._random(16).hex(), max(1, int(wall_s)), mono_s)
+    def hello(self, facts: SpokeFacts, wall_s: float, mono_s: float, *, signing: SigningKey | None = None) -> bytes:
+        """Ask for a session; an open one stays open until the welcome comes.
+
+        Args:
+            facts: What the hub is told of us.
+            wall_s: UTC, told and never believed.
+            mono_s: Now.
+            signing: The next signing key, which the hub knows by a `rotate`: it takes over with the welcome.
+        """
+        asked = _Asked(self._random(16).hex(), max(1, int(wall_s)), mono_s, signing or self.identity.signing)
         body = Hello(
             nonce=asked.nonce,
             clock=asked.wall_s,
@@ -150,8 +163,9 @@ class SpokeSession:
         )
         made_at = self.time(mono_s) if self._open else asked.wall_s
         header = self._header(made_at, ses=asked.nonce, seq=0, ttl_s=TTL_S)
-        sealed = seal_body(header, body, signer=self.identity.signing, recipient=self.hub_box, random=self._random)
+        sealed = seal_body(header, body, signer=asked.signing, recipient=self.hub_box, random=self._random)
         self._asked = asked
+        self._said.append(asked.nonce)
         return sealed.frame
 
     def welcome(self, frame: bytes, mono_s: float) -> Welcome:
@@ -226,6 +240,14 @@ class SpokeSession:
         sealed = seal_body(header, body, signer=self.identity.signing, recipient=self.hub_box, random=self._random)
         session.next_seq += 1
         return sealed
+
+    def sign_with(self, key: SigningKey) -> None:
+        """Go on under this signing key of ours."""
+        self.identity = replace(self.identity, signing=key)
+
+    def open_with(self, boxes: tuple[BoxKey, ...]) -> None:
+        """Other box keys of ours, the newest first; the next hello announces that one."""
+        self.identity = replace(self.identity, boxes=boxes)
 
     @property
     def live(self) -> bool:
@@ -304,6 +326,9 @@ class SpokeSession:
         self._check_sender(header)
         asked = self._asked
         if asked is None or header.ses != asked.nonce:
+            # What a former life of ours had asked for was answered before our own first hello was.
+            began = self._open
+            self.is_doubled = header.ses not in self._said and began is not None and header.iat > began.hub_time + 1
             raise Refused(Code.ENV_SESSION, "it answers no hello of ours")
         if mono_s - asked.mono_s > WELCOME_WITHIN_S:
             raise Refused(Code.ENV_SESSION, f"it came {int(mono_s - asked.mono_s)} s after the hello")
@@ -326,6 +351,7 @@ class SpokeSession:
         if self._open is not None:
             self._open.closed_at = body.hub_time
             self._former = self._open
+        self.identity = replace(self.identity, signing=asked.signing)
         self._open = _Open(asked.nonce, body.hub_nonce, body.hub_time, asked.mono_s, SequenceWindow())
         self._asked = None
         self._epoch_floor = max(self._epoch_floor, header.epo)

@@ -71,6 +71,7 @@ class Engine:
         door = self._door = Door(parts, self.quarantine)
         masks = Masks(secrets, store)
         replies = Replies(parts, self.steering, door, held, secrets, masks)
+        replies.on_conflict = self.sessions.conflict
         logs = LogInbox(parts, door, replies, held, masks, cap_bytes=parts.plan_limits.out_bytes)
         carried = Carried(parts, self.quarantine, self.sessions)
         self.inbox = Inbox(parts, door, self.quarantine, self.sessions, replies, logs, held, carried)

@@ -7,7 +7,7 @@ each of these messages is idempotent by what it says, and they come by more queu
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,8 @@ class Replies:
         self._held = held
         self._secrets = secrets
         self._masks = masks
+        self.on_conflict: Callable[[str, str], None] = _nothing
+        """Told of a spoke that lives twice, and how that showed."""
 
     def take(self, batch: Sequence[Opened], *, waiting_allowed: bool = True) -> list[Opened]:
         """Acks, results and rejects, in order.
@@ -176,9 +178,10 @@ class Replies:
         state, message = _end(body)
         masks = self._masks.of(job.task, job.id) if message else None
         message = mask_text(message, masks) if masks is not None else message
-        # What a script says of itself comes only after its start, and never as unknown.
-        if body.message.startswith(CHANGED) and (body.started_at == 0 or body.state is EndState.UNKNOWN):
-            self._changed_key(job, body.message, now_ms)
+        # What a script says of itself comes only after its start, and never as what is known of an unknown end.
+        found = body.known if body.state is EndState.UNKNOWN else body.message if body.started_at == 0 else ""
+        if found.startswith(CHANGED):
+            self._changed_key(job, found, now_ms)
         heard.add(job.task, JobEnded(opened.cid, state, body.exit_code, _plain(message)))
         return True
 
@@ -238,6 +241,9 @@ class Replies:
             .tuples()
             .first()
         )
+        if issued is None and body.code == Code.ENV_SESSION:
+            # It had a welcome that it never asked for.
+            self.on_conflict(opened.spoke, "another one says hello under its key")
         job = Job.get_or_none(Job.id == issued[0]) if issued else None
         # Once accepted it runs, whatever becomes of a second delivery or a cancel; its result or deadline ends it.
         if job is None or job.state is not JobState.SENT:
@@ -326,6 +332,10 @@ def _log_state(job: Any, *, complete: bool, forked: bool) -> LogState:
     if job.log_gaps or forked:
         return LogState.GAP
     return LogState.COMPLETE if complete else LogState.OPEN
+
+
+def _nothing(_spoke: str, _seen: str) -> None:
+    """Where nobody minds."""
 
 
 def _plain(text: str) -> str:

@@ -14,11 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hub.events.record import SYSTEM, record
-from hub.infrastructure.targets import set_health
 from hub.orchestrator.parts import EngineParts
 from hub.states import Health, OutboxKind, OutboxState
 from hub.storage.database import current_transaction
-from hub.storage.models import Introduction, Outbox, Spoke, SpokeSession, Target
+from hub.storage.models import FormerKey, Outbox, Spoke, SpokeConflict, SpokeSession, Target
 from hub.trust.telling import order
 from wire.errors import Code, Refused
 from wire.exchange import SKEW_S, Received
@@ -32,6 +31,10 @@ FORMER_MS = 15 * 60 * 1000
 _WAITING_MAX = 8
 _DISK_LOW_MB = 500
 _BEAT_SLACK_MS = 2_000
+# A beat that was sealed as the session changed may come after the first one of the next session.
+_CHANGE_OVER_MS = 2_000
+_CONFLICT_SAID_MS = 3600 * 1000
+_CONFLICT_KEPT_MS = 24 * 3600 * 1000
 
 
 class Sessions:
@@ -41,6 +44,7 @@ class Sessions:
         self._parts = parts
         self._wake = wake
         self._health: dict[str, tuple[Health, str]] = {}
+        self._conflicts: dict[str, tuple[int, str]] | None = None
         self.rollback = ""
         """Why no command may be issued: a spoke knows a newer trust document than we do. "" where all is well."""
 
@@ -83,6 +87,8 @@ class Sessions:
         body, spoke = received.body, received.signer.owner
         assert isinstance(body, Rotate)
         key = rotated_key(body, spoke_id=spoke, hub_id=self._parts.trust().hub_id)
+        if Spoke.select().where(Spoke.sign_kid == key.kid.hex()).exists():
+            raise Refused(Code.KEY_WEAK, "the new key belongs to a spoke already")
         row = Spoke.get_by_id(spoke)
         self._parts.seals.check(row)
         row.next_sign_pk = key.pk.hex()
@@ -100,6 +106,20 @@ class Sessions:
             if code is not None:
                 refused.append((received, code))
         return refused
+
+    def conflict(self, spoke: str, seen: str) -> None:
+        """A spoke lives twice: somebody runs a copy of its home, keys included. Inside `write_tx`."""
+        now_ms = self._parts.clock_ms()
+        words = f"SESSION_CONFLICT: two copies of this spoke run ({seen}); revoke it, and enrol the right one anew"
+        known: SpokeConflict | None = SpokeConflict.get_or_none(SpokeConflict.spoke == spoke)
+        noted_ms = known.noted_at if known is not None and now_ms - known.noted_at <= _CONFLICT_SAID_MS else now_ms
+        SpokeConflict.delete().where(SpokeConflict.spoke == spoke).execute()
+        SpokeConflict.insert(spoke=spoke, at=now_ms, noted_at=noted_ms, words=words).execute()
+        self._known_conflicts()[spoke] = (now_ms, words)
+        if noted_ms == now_ms:
+            record("spoke.conflict", f"spoke:{spoke}", actor=SYSTEM, outcome="failed", detail={"seen": seen})
+            logger.error("a spoke lives twice", extra={"spoke": spoke, "seen": seen})
+        self._set_health(spoke, Health.UNHEALTHY, words)
 
     def sweep(self) -> None:
         """Spokes that missed their beats are away: nothing is published to them until they are heard again."""
@@ -127,19 +147,6 @@ class Sessions:
         ).execute()
         self._set_health(spoke, Health.UNAVAILABLE, "its spoke is not trusted any more")
 
-    def explain(self, spoke: str, reason: str) -> None:
-        """Why a spoke is away that is away; one that is there speaks for itself."""
-        live = SpokeSession.select().where(
-            SpokeSession.spoke == spoke, SpokeSession.live, SpokeSession.valid_until.is_null()
-        )
-        if live.exists():
-            return
-        self._set_health(spoke, Health.UNAVAILABLE, reason)
-        expected: Introduction | None = Introduction.get_or_none(Introduction.id == spoke)
-        if expected is not None and expected.target is not None:
-            now_ms = self._parts.clock_ms()
-            set_health(Target.get_by_id(expected.target), Health.UNAVAILABLE, reason, now_ms)
-
     def _beat(self, received: Received) -> Code | None:
         body, spoke = received.body, received.signer.owner
         assert isinstance(body, Heartbeat)
@@ -148,19 +155,36 @@ class Sessions:
             return Code.ENV_SESSION
         if body.counter <= session.last_counter:
             return Code.ENV_REPLAY
-        if session.valid_until is not None:
-            return Code.ENV_SESSION
         now_ms = self._parts.clock_ms()
+        if session.valid_until is not None:
+            if now_ms - (session.valid_until - FORMER_MS) > _CHANGE_OVER_MS:
+                self.conflict(spoke, "it goes on in a session that a later one has replaced")
+            return Code.ENV_SESSION
         SpokeSession.update(last_counter=body.counter, live=True).where(SpokeSession.id == session.id).execute()
         load = {name: getattr(body.load, name) for name in ("cpu_percent", "memory_mb", "disk_free_mb", "jobs_running")}
         Spoke.update(last_seen_at=now_ms, load=load).where(Spoke.id == spoke).execute()
         if not session.live:
             self._went_live(session, now_ms)
             self._take_over_key(spoke, received)
+        if self._is_double(spoke, now_ms):
+            return None
         row: Any = Spoke.select(Spoke.clock_skew_s, Spoke.trust_version).where(Spoke.id == spoke).tuples().first()
         health, reason = self.health_of(row[0], row[1], body.load.disk_free_mb)
         self._set_health(spoke, health, reason)
         return None
+
+    def _is_double(self, spoke: str, now_ms: int) -> bool:
+        """Whether it was seen twice within the day: then its beats say nothing good."""
+        at_ms, words = self._known_conflicts().get(spoke, (0, ""))
+        if now_ms - at_ms > _CONFLICT_KEPT_MS:
+            return False
+        self._set_health(spoke, Health.UNHEALTHY, words)
+        return True
+
+    def _known_conflicts(self) -> dict[str, tuple[int, str]]:
+        if self._conflicts is None:
+            self._conflicts = {row.spoke: (row.at, row.words) for row in SpokeConflict.select()}
+        return self._conflicts
 
     def _went_live(self, session: SpokeSession, now_ms: int) -> None:
         """The former session ends, and what it was sent and never accepted is sealed anew."""
@@ -188,9 +212,14 @@ class Sessions:
     def _take_over_key(self, spoke: str, received: Received) -> None:
         """The first session under an announced key ends the former key."""
         row = Spoke.get_by_id(spoke)
-        if row.sign_kid == received.signer.kid.hex():
+        if row.sign_kid == received.signer.kid.hex() or row.next_sign_pk != received.signer.pk.hex():
             return
         self._parts.seals.check(row)
+        former = FormerKey(
+            kid=row.sign_kid, spoke=row.id, public_key=row.sign_pk, until=self._parts.clock_ms() + FORMER_MS
+        )
+        self._parts.seals.seal(former)
+        former.save(force_insert=True)
         row.sign_pk, row.sign_kid, row.next_sign_pk = received.signer.pk.hex(), received.signer.kid.hex(), None
         self._seal(row, "spoke.key-rotated", "sign_pk", "sign_kid", "next_sign_pk")
 

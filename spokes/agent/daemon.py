@@ -12,6 +12,7 @@ from spokes.agent.housekeeping import Housekeeping
 from spokes.agent.identity import IdentityStore
 from spokes.agent.journal import Journal, State
 from spokes.agent.kept_commands import KeptCommands
+from spokes.agent.key_rotation import KeyRotation
 from spokes.agent.kind import Deeds, SpokeKind
 from spokes.agent.mailbox import Mailbox
 from spokes.agent.platform_facts import software, this_platform
@@ -24,7 +25,7 @@ from spokes.agent.trust_keeper import TrustKeeper
 from spokes.agent.trust_store import TrustStore
 from spokes.agent.uplink import Uplink
 from wire.connection import Connection
-from wire.messages import JobReport, JobState
+from wire.messages import JobReport, JobState, Op
 from wire.session import SpokeFacts, SpokeIdentity, SpokeSession
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class SpokeDaemon:
         self._meet_the_hub(gateway)
         self.sites = sites(Ground(self._home, settings, self._gateway, lambda: self.uplink.hub_box))
         self._journal = Journal(self._home.journal, keeps_commands=self.sites.keeps_commands)
-        self._commands = KeptCommands(self._journal, self.uplink, self._boxes)
+        self._commands = KeptCommands(self._journal, self.uplink)
         self.executor = JobExecutor(self.sites, Parts(self._journal, self._commands, settings.limits))
         self.service = SpokeService(self._mailbox, self.executor, self._post(kind, deeds(self.sites)))
 
@@ -90,8 +91,8 @@ class SpokeDaemon:
         enrolment, keys = identities.enrolment(), identities.keys()
         chain = trust.load(enrolment.root)
         hub_box = trust.load_box(chain, enrolment.hub_id)
-        self._boxes = (keys.box,)
-        identity = SpokeIdentity(enrolment.spoke_id, enrolment.hub_id, keys.signing, self._boxes)
+        boxes = (keys.box, *(box for box in identities.former_boxes().values() if box.kid != keys.box.kid))
+        identity = SpokeIdentity(enrolment.spoke_id, enrolment.hub_id, keys.signing, boxes)
         self._mailbox = Mailbox(self._connection, enrolment.spoke_id)
         self.uplink = Uplink(self._mailbox, SpokeSession(identity, chain, chain.document.epoch, hub_box))
         self._gateway = gateway or Gateway(
@@ -107,9 +108,17 @@ class SpokeDaemon:
             limits,
             facts=lambda: SpokeFacts(self.sites.newest_release, software(), this_platform(), self._reports()),
             jobs=lambda: self.executor.active,
-            unanswered=lambda: self._trust.refresh(self.uplink),
+            unanswered=self._unanswered,
             home=self._home.root,
         )
+        self._rotation = KeyRotation(
+            IdentityStore(self._home),
+            self.uplink,
+            self._commands,
+            ask_anew=presence.ask_anew,
+            replaces_signing=kind.replaces_signing,
+        )
+        self._trust.when_updated(presence.ask_anew)
         housekeeping = Housekeeping(
             self._home,
             self.sites,
@@ -118,6 +127,11 @@ class SpokeDaemon:
             limits,
             state=self._state,
         )
+
+        def each_second() -> None:
+            housekeeping()
+            self._rotation.each_second()
+
         return Post(
             uplink=self.uplink,
             journal=self._journal,
@@ -125,10 +139,16 @@ class SpokeDaemon:
             trust=self._trust,
             quarantine=self._quarantine,
             commands=self._commands,
-            ops=kind.ops,
-            each_second=housekeeping,
+            ops=kind.ops | {Op.ROTATE_KEYS},
+            rotation=self._rotation,
+            each_second=each_second,
             deeds=deeds,
         )
+
+    def _unanswered(self) -> None:
+        """The hub may have changed keys while we were away, or does not know our next one."""
+        self._rotation.unanswered()
+        self._trust.refresh(self.uplink)
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -8,7 +8,7 @@ from typing import Any
 
 from spokes.agent.errors import HomeUnsafe, NotEnrolled
 from spokes.agent.home import SpokeHome
-from spokes.agent.private_files import read_private, write_private
+from spokes.agent.private_files import read_private, sync_folder, write_private
 from wire import schema
 from wire.errors import Refused
 from wire.keys import BoxKey, SigningKey, parse_thumbprint, thumbprint, thumbprint_of_digest
@@ -16,6 +16,7 @@ from wire.messages import BrokerAccess, Enrolled
 from wire.secret import Secret
 
 _SIGN, _BOX, _TLS, _SPOKE, _ROOT = "sign.key", "box.key", "tls.key", "spoke.json", "root"
+_NEXT = "sign-next.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,36 @@ class IdentityStore:
         if len(seed) != 32:
             raise HomeUnsafe(f"{path} is damaged; restore it, or enrol anew in an empty home")
         return seed
+
+    def next_signing(self) -> SigningKey | None:
+        """The signing key that is announced, or about to be; None most of the time."""
+        try:
+            return SigningKey.from_seed(read_private(self._folder / _NEXT))
+        except FileNotFoundError:
+            return None
+
+    def save_next_signing(self, key: SigningKey) -> None:
+        write_private(self._folder / _NEXT, key.seed)
+
+    def take_over_next(self) -> None:
+        """The next signing key becomes the key: one rename, so there is always exactly one."""
+        (self._folder / _NEXT).rename(self._folder / _SIGN)
+        sync_folder(self._folder)
+
+    def former_boxes(self) -> dict[int, BoxKey]:
+        """Box keys that were replaced and may still be needed, newest first, by the hub's time of their replacement."""
+        found = {int(path.stem.partition("-")[2]): path for path in self._folder.glob("box-*.key")}
+        return {at: BoxKey.from_bytes(read_private(found[at])) for at in sorted(found, reverse=True)}
+
+    def replace_box(self, new: BoxKey, at: int) -> None:
+        """The present box key is kept under that time, then replaced; a crash between the two leaves it twice."""
+        write_private(self._folder / f"box-{at}.key", read_private(self._folder / _BOX))
+        write_private(self._folder / _BOX, new.secret)
+
+    def erase_box(self, at: int) -> None:
+        """What was sealed to it can be read by nobody any more."""
+        (self._folder / f"box-{at}.key").unlink(missing_ok=True)
+        sync_folder(self._folder)
 
     def enrolment(self) -> Enrolment:
         """Raises NotEnrolled."""

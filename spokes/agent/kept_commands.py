@@ -14,10 +14,9 @@ from wire.messages import Command
 class KeptCommands:
     """Used by all threads."""
 
-    def __init__(self, journal: Journal, uplink: Uplink, boxes: Sequence[BoxKey]) -> None:
+    def __init__(self, journal: Journal, uplink: Uplink) -> None:
         self._journal = journal
         self._uplink = uplink
-        self._boxes = boxes
 
     def of(self, cid: str) -> Command:
         """The command of a job that is not reported yet, whose key was good when it was accepted.
@@ -44,7 +43,7 @@ class KeptCommands:
         return any(_fits(frame, self._uplink, box) for frame in self._journal.frames())
 
     def _opened(self, frame: bytes, at: int | None) -> Command:
-        body = _open(frame, self._uplink, self._boxes, at)
+        body = _open(frame, self._uplink, self._uplink.boxes, at)
         if not isinstance(body, Command):
             raise Refused(Code.ENV_TYPE, "what the journal keeps is no command")
         return body

@@ -15,6 +15,7 @@ class SpokeKind:
     """One file of `spokes/` offers one: which connection brings its mail, which machine it acts on.
 
     `tls_pin` is what this home's TLS key is known by, "" for a kind that has none.
+    `replaces_signing`: whether its signing key can be rotated: one that peers pin in a certificate cannot.
     """
 
     name: str
@@ -22,3 +23,4 @@ class SpokeKind:
     ops: frozenset[Op]
     serve: Callable[[SpokeSettings], int]
     tls_pin: Callable[[SpokeHome], str] = lambda _home: ""
+    replaces_signing: bool = True

@@ -19,6 +19,7 @@ from spokes.agent.errors import JournalFailed, SpokeError
 from spokes.agent.executor import JobExecutor
 from spokes.agent.journal import Arrival, Entry, Journal, State, Verdict
 from spokes.agent.kept_commands import KeptCommands
+from spokes.agent.key_rotation import KeyRotation
 from spokes.agent.kind import Deeds
 from spokes.agent.mailbox import Mailbox
 from spokes.agent.presence import Presence
@@ -59,6 +60,7 @@ class Post:
     quarantine: Quarantine
     commands: KeptCommands
     ops: frozenset[Op]
+    rotation: KeyRotation
     each_second: Callable[[], None]
     deeds: Deeds = field(default_factory=dict)
 
@@ -156,8 +158,12 @@ class SpokeService:
                 raise
             # A hub that was away answers every hello that waited for it; only the newest one counts.
             logger.info("late welcome dropped", extra={"why": refusal.detail})
+            if self._uplink.is_doubled():
+                logger.error("SESSION_CONFLICT: another copy of this spoke says hello; the hub is told")  # noqa: TRY400  The sentence says all.
+                self._reject(refusal.mid, refusal.code, "it answers a hello that is not ours")
             return
         self._post.presence.welcomed(welcome)
+        self._post.rotation.welcomed()
         self._post.trust.remember_box(bytes.fromhex(welcome.box))
         logger.info("welcomed", extra={"session": self._uplink.nonce, "trust": welcome.trust_version})
         if self._uplink.clock_skew:
@@ -216,6 +222,8 @@ class SpokeService:
         elif command.op is Op.UPDATE_TRUST:
             # Whoever withholds the documents must not hold up the work.
             threading.Thread(target=self._update_trust, args=(entry,), name="trust", daemon=True).start()
+        elif command.op is Op.ROTATE_KEYS:
+            self._rotate(entry)
         elif command.op in self._post.deeds:
             if entry.cid not in self._doing:
                 self._doing.add(entry.cid)
@@ -233,6 +241,14 @@ class SpokeService:
             result = plain_result(EndState.FAILED, "the spoke failed; its log says why")
         self._executor.finish_at_once(entry, replace(result, ended_at=self._uplink.now() * 1000))
         self._doing.discard(entry.cid)
+
+    def _rotate(self, entry: Entry) -> None:
+        try:
+            self._post.rotation.begin()
+        except (OSError, SpokeError) as error:
+            self._finish(entry, EndState.FAILED, f"new keys could not be stored: {error}")
+        else:
+            self._finish(entry, EndState.SUCCEEDED, "new keys are announced")
 
     def _update_trust(self, entry: Entry) -> None:
         failure = self._post.trust.catch_up(self._uplink)
@@ -287,7 +303,8 @@ class SpokeService:
         if not refusal.mid or refusal.code in _NOT_FOR_US:
             return
         self._reject(refusal.mid, refusal.code, refusal.detail)
-        if refusal.code is Code.ENV_SEQ:
+        if refusal.code in {Code.ENV_SEQ, Code.ENV_SEAL}:
+            # The hub has lost count of us, or seals to a key of ours that is gone: a hello tells it.
             self._post.presence.ask_anew()
         if refusal.code is Code.TRUST_EXPIRED:
             self._post.trust.catch_up_soon(self._uplink)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from spokes.agent.errors import SpokeError
@@ -42,6 +43,11 @@ class TrustKeeper:
         self._source = source
         self._lock = threading.Lock()
         self.behind = ""
+        self._when_updated: Callable[[], None] = _nothing
+
+    def when_updated(self, tell: Callable[[], None]) -> None:
+        """Called after a newer document is believed: the hub is to hear that we know it."""
+        self._when_updated = tell
 
     def catch_up_soon(self, uplink: Uplink) -> None:
         """In the background: whoever withholds the documents must not hold up the work."""
@@ -93,5 +99,10 @@ class TrustKeeper:
             uplink.believe(chain)
             self._source.believe(chain.document)
             logger.info("trust updated", extra={"version": chain.version})
+            self._when_updated()
         if uplink.trust_behind:
             raise Refused(Code.TRUST_GAP, f"the hub names a newer document than {chain.version}, and nobody gives it")
+
+
+def _nothing() -> None:
+    """Where nobody waits for it."""

@@ -1,5 +1,6 @@
 """The one session of this daemon, shared by its threads: seals what goes to the hub, opens what comes from it."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -9,10 +10,12 @@ from spokes.agent.acks import Acks
 from spokes.agent.mailbox import Mailbox
 from spokes.agent.stopping import Stopping
 from wire.envelope import MessageType
-from wire.keys import BoxPublicKey
+from wire.keys import BoxKey, BoxPublicKey, SigningKey
 from wire.messages import Body, Welcome, kind_of
 from wire.session import Received, Sealed, SpokeFacts, SpokeSession
 from wire.trust import TrustChain
+
+logger = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.5
 _SAYS_IT_RUNS = frozenset({MessageType.LOG, MessageType.RESULT})
@@ -40,18 +43,54 @@ class Uplink:
         self._wall = wall
         self._lock = threading.Lock()
         self._live = threading.Event()
+        self._next_signing: SigningKey | None = None
+        self.store_key: Callable[[], None] = _nothing
+        """Puts the next signing key in the place of the present one, for good."""
         self.acks = Acks(clock)
 
     def hello(self, facts: SpokeFacts) -> "Future[None]":
         with self._lock:
-            frame = self._session.hello(facts, self._wall(), self._clock())
+            frame = self._session.hello(facts, self._wall(), self._clock(), signing=self._next_signing)
         return self._mailbox.send(MessageType.HELLO, Sealed("", 0, frame))
 
     def welcome(self, frame: bytes) -> Welcome:
         with self._lock:
+            before = self._session.identity.signing
             welcome = self._session.welcome(frame, self._clock())
+            if self._session.identity.signing.kid != before.kid:
+                # Before anything can be sent under the next key, for then the hub forgets this one.
+                self._take_over(before)
         self._live.set()
         return welcome
+
+    def is_doubled(self) -> bool:
+        """Whether the last welcome refused was somebody else's, who says hello under our key; said once."""
+        with self._lock:
+            found, self._session.is_doubled = self._session.is_doubled, False
+            return found
+
+    def say_hello_as(self, key: SigningKey | None) -> None:
+        """Under which key the next hellos go out, and which takes over with their welcome; None: the present one."""
+        with self._lock:
+            self._next_signing = key
+
+    def open_with(self, boxes: tuple[BoxKey, ...]) -> None:
+        """Other box keys of ours, the newest first."""
+        with self._lock:
+            self._session.open_with(boxes)
+
+    @property
+    def signing(self) -> SigningKey:
+        return self._session.identity.signing
+
+    @property
+    def boxes(self) -> tuple[BoxKey, ...]:
+        """Our box keys, the newest first."""
+        return self._session.identity.boxes
+
+    @property
+    def hub_id(self) -> str:
+        return self._session.identity.hub_id
 
     def receive(self, frame: bytes) -> Received:
         with self._lock:
@@ -133,3 +172,15 @@ class Uplink:
     @property
     def clock_skew(self) -> bool:
         return self._session.clock_skew
+
+    def _take_over(self, before: SigningKey) -> None:
+        try:
+            self.store_key()
+        except OSError:
+            logger.exception("the next signing key could not be stored; the present one stays")
+            self._session.sign_with(before)
+        self._next_signing = None
+
+
+def _nothing() -> None:
+    """Where keys are never replaced."""

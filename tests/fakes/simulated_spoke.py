@@ -103,7 +103,7 @@ class SimulatedSpoke:
         self.journal = Journal(place.journal)
         nothing: Any = _Nothing()
         courier = ArtifactCourier(nothing, open_file=nothing, hub_box=lambda: uplink.hub_box, give_up_s=1)
-        commands = KeptCommands(self.journal, uplink, identity.boxes)
+        commands = KeptCommands(self.journal, uplink)
         sites = OneSite(Site(NoopMachine(), nothing, nothing, courier))
         executor = JobExecutor(sites, Parts(self.journal, commands, limits))
         presence = Presence(
@@ -126,6 +126,7 @@ class SimulatedSpoke:
                 quarantine=Quarantine(place.quarantine),
                 commands=commands,
                 ops=KIND.ops,
+                rotation=nothing,
                 each_second=lambda: None,
             ),
         )
@@ -155,6 +156,9 @@ class _Nothing:
 
     def fetch(self, ref: Any, _: str) -> str:
         return f"/nowhere/{ref.sha256}"
+
+    def welcomed(self) -> None:
+        return
 
     def remember_box(self, _: bytes) -> None:
         return
