@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from config import parent
 from config.errors import SettingsInvalid
@@ -35,13 +35,13 @@ from spokes.relaying.fleet import FleetWatch
 from spokes.relaying.hints import Hints
 from spokes.relaying.hub_door import HubDoor
 from spokes.relaying.identity import RelayIdentity
-from spokes.relaying.link import SpokeLink, Surroundings
+from spokes.relaying.link import Carrier, SpokeLink, Surroundings
 from spokes.relaying.passage import Passage
 from spokes.relaying.room import Room
 from wire.amqp import AmqpConnection
 from wire.documents import FleetDocument, FleetSpoke
 from wire.errors import Refused
-from wire.tls import TlsContext, bound_client_context, client_context, public_client_context
+from wire.tls import bound_client_context, client_context, public_client_context
 from wire.websocket import prepare_loop
 
 logger = logging.getLogger(__name__)
@@ -51,18 +51,29 @@ _LOOK_EVERY_S = 2.0
 _BROKER_HEARTBEAT_S = 8
 
 
+class BrokerConnection(Carrier, Protocol):
+    @property
+    def state(self) -> str: ...
+
+    def close(self) -> None: ...
+
+
 class Relay:
     """One process, one loop; `run` until `stop`.
+
+    Args:
+        connect: To the broker.
 
     Raises:
         NotEnrolled, HomeUnsafe, HomeInUse: from the constructor.
     """
 
-    def __init__(self, settings: SpokeSettings) -> None:
+    def __init__(self, settings: SpokeSettings, *, connect: Callable[[RelayIdentity], BrokerConnection]) -> None:
         home = SpokeHome(settings.home)
         home.make()
         self._lock = home.hold()
         home.remove_leftovers()
+        self._connect = connect
         self._settings = settings
         self._home = home
         self._identity = RelayIdentity.load(home)
@@ -82,12 +93,7 @@ class Relay:
         loop = asyncio.get_running_loop()
         prepare_loop(loop)
         identity = self._identity
-        carrier = AmqpConnection(
-            identity.broker_url,
-            name=f"relay {identity.name}",
-            tls=_broker_tls(identity),
-            heartbeat_s=_BROKER_HEARTBEAT_S,
-        )
+        carrier = self._connect(identity)
         passage = Passage(self._door, loop)
         parent.leave_with_parent(partial(_soon, loop, self._stop.set))
         parent.say_ready()
@@ -112,7 +118,7 @@ class Relay:
         """From the loop's own thread, or a signal's handler there."""
         self._stop.set()
 
-    def _follow(self, document: FleetDocument, carrier: AmqpConnection, passage: Passage) -> None:
+    def _follow(self, document: FleetDocument, carrier: BrokerConnection, passage: Passage) -> None:
         """Links for the spokes of the list, as it says; none for others."""
         if self._around is None:
             self._around = self._surroundings(document.fleet, carrier, passage)
@@ -133,7 +139,7 @@ class Relay:
         task.add_done_callback(_told)
         self._links[spoke.id] = (link, task)
 
-    def _surroundings(self, fleet: str, carrier: AmqpConnection, passage: Passage) -> Surroundings:
+    def _surroundings(self, fleet: str, carrier: BrokerConnection, passage: Passage) -> Surroundings:
         proxy = self._settings.dial_proxy.removeprefix("http://")
         return Surroundings(
             relay_id=self._identity.relay_id,
@@ -153,7 +159,7 @@ class Relay:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _write_status(self, carrier: AmqpConnection) -> None:
+    def _write_status(self, carrier: BrokerConnection) -> None:
         links = [link for link, _ in self._links.values()]
         down = {link.spoke.id: link.why_down for link in links if link.is_ours and not link.is_up}
         status: dict[str, Any] = {
@@ -171,6 +177,14 @@ class Relay:
             write_private(self._home.status, json.dumps(status).encode(), durable=False)
         except OSError as error:
             logger.warning("status not written", extra={"why": str(error)})
+
+
+def broker_connection(identity: RelayIdentity) -> AmqpConnection:
+    """As our own user; over TLS the broker's key is the one that the hub named."""
+    tls = None
+    if identity.broker_url.startswith("amqps:"):
+        tls = client_context([identity.broker_spki]) if identity.broker_spki else public_client_context()
+    return AmqpConnection(identity.broker_url, name=f"relay {identity.name}", tls=tls, heartbeat_s=_BROKER_HEARTBEAT_S)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -195,18 +209,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(settings: SpokeSettings) -> None:
-    relay = Relay(settings)
+    relay = Relay(settings, connect=broker_connection)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, relay.stop)
     await relay.run()
     logger.info("stopped")
-
-
-def _broker_tls(identity: RelayIdentity) -> TlsContext | None:
-    if not identity.broker_url.startswith("amqps:"):
-        return None
-    return client_context([identity.broker_spki]) if identity.broker_spki else public_client_context()
 
 
 def _soon(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:

@@ -328,7 +328,7 @@ class Listener:
         except TimeoutError:
             self._refused("slow", f"{guest.address}: said nothing that counts for {HANDSHAKE_S:g} s")
         except (OSError, EOFError, InvalidHandshake) as error:
-            self._refused(_word_of(error), f"{guest.address}: {excerpt(str(error))}")
+            self._refused(_word_of(error), f"{guest.address}: {_said_of(error)}")
         else:
             if opened is not None:
                 await self._attend(opened)
@@ -451,6 +451,11 @@ def _notice_death(plain: socket.socket) -> None:
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_MS)
+
+
+def _said_of(error: BaseException) -> str:
+    """OpenSSL's own words for what is wrong with a certificate, else an excerpt."""
+    return str(getattr(error, "verify_message", "") or excerpt(str(error)))
 
 
 def _word_of(error: BaseException) -> str:

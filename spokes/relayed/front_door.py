@@ -104,11 +104,16 @@ class FrontDoor:
         async def close() -> None:
             if self._listener is not None:
                 await self._listener.close()
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
         if self._thread.is_alive():
             self.run(close())
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(_STOP_WITHIN_S)
+            self.loop.close()
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Have it done on the loop, and wait."""

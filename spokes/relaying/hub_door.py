@@ -61,6 +61,8 @@ class HubDoor:
         headers = {"If-None-Match": known} if known else {}
         with self._request(self._ours, "GET", "/fleet", headers=headers) as answer:
             if answer.status == HTTPStatus.NOT_MODIFIED:
+                # So that the connection is used again: this is asked every two seconds.
+                answer.drain_conn()
                 return None
             return _whole(answer, FLEET_MAX * 2), answer.headers.get("ETag", "")
 

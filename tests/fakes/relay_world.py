@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +27,8 @@ from spokes.agent.identity import IdentityStore
 from spokes.agent.private_files import write_private
 from spokes.agent.trust_store import TrustStore
 from spokes.listening import ListeningSpoke
-from spokes.relay import Relay
+from spokes.relay import BrokerConnection, Relay, broker_connection
+from spokes.relaying.identity import RelayIdentity
 from tests.fakes.hub_end import HubEnd, Sent
 from tests.fakes.parties import DAY, NOW, FakeHub, command, trust_document
 from tests.fakes.spoke_gateway import FakeGateway
@@ -70,8 +71,9 @@ class RelayHome:
 class RunningRelay:
     """A relay in this process, on a loop and thread of its own."""
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Any, connect: Callable[[RelayIdentity], BrokerConnection]) -> None:
         self._settings = settings
+        self._connect = connect
         self._there = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.relay: Relay
@@ -81,7 +83,7 @@ class RunningRelay:
 
     def _run(self) -> None:
         async def serve() -> None:
-            self.relay, self.loop = Relay(self._settings), asyncio.get_running_loop()
+            self.relay, self.loop = Relay(self._settings, connect=self._connect), asyncio.get_running_loop()
             self._there.set()
             await self.relay.run()
 
@@ -145,9 +147,15 @@ class RelayWorld:
         self.hub.publish(tls_pins=pins)
 
     @contextmanager
-    def relay(self, home: RelayHome | None = None, **settings: Any) -> Iterator[RunningRelay]:
+    def relay(
+        self,
+        home: RelayHome | None = None,
+        *,
+        connect: Callable[[RelayIdentity], BrokerConnection] = broker_connection,
+        **settings: Any,
+    ) -> Iterator[RunningRelay]:
         home = home or (self.relays[0] if self.relays else self.add_relay())
-        running = RunningRelay(EnrolledHome(home.root, home.relay_id, None).settings(**settings))  # type: ignore[arg-type]  # A relay has no keys that matter here.
+        running = RunningRelay(EnrolledHome(home.root, home.relay_id, None).settings(**settings), connect)  # type: ignore[arg-type]  # A relay has no keys that matter here.
         try:
             yield running
         finally:
