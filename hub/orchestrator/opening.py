@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hub.orchestrator.parts import EngineParts
+from hub.orchestrator.parts import Carriers, EngineParts
 from hub.orchestrator.quarantine import QuarantineRing
 from wire.connection import Delivery
 from wire.envelope import MessageType
 from wire.errors import Code, Refused
 from wire.exchange import Received, open_from_spoke
 from wire.roles import FOR_EVER, KeyDirectory, Role, TrustedKey
+from wire.topology import carried_key, is_relayed
 
 _KEYS_KEPT_S = 1.0
 _BEGINNINGS = frozenset({MessageType.HELLO, MessageType.ROTATE})
@@ -42,6 +43,7 @@ class Door:
         self._parts = parts
         self._quarantine = quarantine
         self._keys = _RecentKeys(parts.keys)
+        self._carriers = _RecentCarriers(parts.carriers)
 
     def open(self, deliveries: Sequence[Delivery]) -> list[Opened]:
         """Those that are what they should be, in order; the others are refused and need only be acknowledged."""
@@ -57,6 +59,7 @@ class Door:
                 try:
                     received = open_from_spoke(delivery.body, self._keys, boxes, hub_id, now_s)
                     _check_key(received)
+                    self._check_carrier(delivery, received.signer.owner)
                 except Refused as refusal:
                     code = refusal.code
                 else:
@@ -65,9 +68,20 @@ class Door:
             self.refuse(delivery, code)
         return opened
 
+    def _check_carrier(self, delivery: Delivery, spoke: str) -> None:
+        """A relay brings what the spoke says whom it names, and only if it may carry for that one."""
+        if not is_relayed(delivery.key):
+            return
+        key = carried_key(delivery.key)
+        if key is None or key.spoke_id != spoke:
+            raise Refused(Code.ENV_ISS, "a relay brought it as another's word")
+        if not self._carriers.carries(key.relay_id, spoke):
+            raise Refused(Code.ENV_POLICY, "this relay does not carry for that spoke")
+
     def forget_keys(self) -> None:
         """A spoke's trust has changed: what was looked up before does not count any more."""
         self._keys.forget()
+        self._carriers.forget()
 
     def refuse(self, delivery: Delivery, code: Code | str) -> None:
         self._quarantine.add(delivery, str(code))
@@ -95,6 +109,27 @@ class _RecentKeys:
             # Into the table of before the look-up: if it was emptied meanwhile, this is not kept.
             kept[kid, role] = found
         return found
+
+    def forget(self) -> None:
+        self._found = {}
+
+
+class _RecentCarriers:
+    """Who carries for whom, looked up in the last second, as with keys."""
+
+    def __init__(self, carriers: Carriers) -> None:
+        self._carriers = carriers
+        self._found: dict[tuple[str, str], bool] = {}
+        self._since = 0.0
+
+    def carries(self, relay_id: str, spoke_id: str) -> bool:
+        now = time.monotonic()
+        if now - self._since > _KEYS_KEPT_S:
+            self._found, self._since = {}, now
+        kept, pair = self._found, (relay_id, spoke_id)
+        if pair not in kept:
+            kept[pair] = self._carriers.carries(relay_id, spoke_id)
+        return kept[pair]
 
     def forget(self) -> None:
         self._found = {}

@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hub.events.record import SYSTEM, record
+from hub.infrastructure.targets import set_health
 from hub.orchestrator.parts import EngineParts
 from hub.states import Health, OutboxKind, OutboxState
 from hub.storage.database import current_transaction
-from hub.storage.models import FormerKey, Outbox, Spoke, SpokeConflict, SpokeSession, Target
+from hub.storage.models import FormerKey, Introduction, Outbox, Spoke, SpokeConflict, SpokeSession, Target
 from hub.trust.telling import order
 from wire.errors import Code, Refused
 from wire.exchange import SKEW_S, Received
@@ -146,6 +147,19 @@ class Sessions:
             Outbox.spoke == spoke, Outbox.state.not_in([OutboxState.DONE, OutboxState.DEAD])
         ).execute()
         self._set_health(spoke, Health.UNAVAILABLE, "its spoke is not trusted any more")
+
+    def explain(self, spoke: str, reason: str) -> None:
+        """Why a spoke is away that is away; one that is there speaks for itself."""
+        live = SpokeSession.select().where(
+            SpokeSession.spoke == spoke, SpokeSession.live, SpokeSession.valid_until.is_null()
+        )
+        if live.exists():
+            return
+        self._set_health(spoke, Health.UNAVAILABLE, reason)
+        expected: Introduction | None = Introduction.get_or_none(Introduction.id == spoke)
+        if expected is not None and expected.target is not None:
+            now_ms = self._parts.clock_ms()
+            set_health(Target.get_by_id(expected.target), Health.UNAVAILABLE, reason, now_ms)
 
     def _beat(self, received: Received) -> Code | None:
         body, spoke = received.body, received.signer.owner
