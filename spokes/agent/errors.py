@@ -14,7 +14,8 @@ SpokeError                 has the exit status of the command that it ends
 ├── JournalFailed          the journal could not be written: nothing is acknowledged
 ├── CannotStart            a job's supervisor could not be started
 ├── MachineUnreachable     the machine that a job is for does not answer, or not as it must
-│   └── LoginRefused       it does not let us in
+│   ├── LoginRefused       it does not let us in
+│   └── MachineUnfit       it lets us in, and something that it needs is missing there
 ├── SpoolDamaged           the spool of a job is not what its supervisor wrote
 └── PartsDamaged           chunks in the store that are not what their names say
 """
@@ -82,6 +83,10 @@ class MachineUnreachable(SpokeError):
 
 
 class LoginRefused(MachineUnreachable):
+    pass
+
+
+class MachineUnfit(MachineUnreachable):
     pass
 
 

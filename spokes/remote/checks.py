@@ -22,7 +22,8 @@ def check(sites: Sites, command: Command) -> Result:
     """Connect, and see that jobs can run there; what is missing is raised."""
     machine = sites.of(lambda: command).machine
     assert isinstance(machine, RemoteMachine)
-    facts, free = machine.facts(), machine.free_bytes()
+    # Once: whoever asks how a target is wants to know it now.
+    facts, free = machine.connecting.link().facts, machine.free_bytes()
     message = (
         f"Python {facts['python']} on {facts['system']} {facts['machine']}, {free // _MIB} MiB free in {facts['home']}"
     )

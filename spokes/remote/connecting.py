@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from spokes.agent.errors import LoginRefused, MachineUnreachable
+from spokes.agent.errors import LoginRefused, MachineUnfit, MachineUnreachable
 from spokes.remote.link import HandLink, Reply, Session
 
 logger = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 _TRY_FOR_S = 45.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
@@ -64,16 +65,11 @@ class Connecting:
             MachineUnreachable: Not for as long as one tries, or not at all.
             Refused: We may not connect.
         """
-        ends = time.monotonic() + _TRY_FOR_S
-        while True:
-            try:
-                return self.link().ask(do, body, timeout_s=timeout_s, **request)
-            except LoginRefused:
-                raise
-            except MachineUnreachable:
-                if self._closed or time.monotonic() > ends:
-                    raise
-            self._sleep(max(0.05, min(1.0, self._next_try_at - time.monotonic())))
+        return self._patiently(lambda: self.link().ask(do, body, timeout_s=timeout_s, **request))
+
+    def facts(self) -> dict[str, Any]:
+        """What the target is, as of when it was connected; as patient as `ask`."""
+        return self._patiently(lambda: dict(self.link().facts))
 
     def link(self) -> HandLink:
         """A hand that lives, as far as one can know; fails at once while it is too early for another try."""
@@ -98,6 +94,18 @@ class Connecting:
         self._closed = True
         with self._lock:
             self._let_go()
+
+    def _patiently(self, work: Callable[[], Answer]) -> Answer:
+        ends = time.monotonic() + _TRY_FOR_S
+        while True:
+            try:
+                return work()
+            except (LoginRefused, MachineUnfit):
+                raise
+            except MachineUnreachable:
+                if self._closed or time.monotonic() > ends:
+                    raise
+            self._sleep(max(0.05, min(1.0, self._next_try_at - time.monotonic())))
 
     def _connect(self) -> HandLink:
         self._let_go()

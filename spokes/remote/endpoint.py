@@ -28,8 +28,11 @@ _HOST = re.compile(
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}([$]|@[A-Za-z0-9][A-Za-z0-9.-]{0,100})?")
 _PATH = re.compile(r"(~/|/)[A-Za-z0-9_.+@-]+(/[A-Za-z0-9_.+@-]+)*")
 _KNOWN = frozenset(
-    {"kind", "host", "port", "user", "host_key", "home", "python", "account", "account_kind", "allow_weak"}
-)
+    {
+        "kind", "host", "port", "user", "host_key", "home", "python", "account", "account_kind", "allow_weak",
+        "allow_inner",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,11 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True)
 class Address:
+    """`allow_inner`: whether it may be on the very machine that dials; the hub says no unless an administrator does."""
+
     host: str
     port: int
+    allow_inner: bool = True
 
     @classmethod
     def of(cls, endpoint: Mapping[str, Any]) -> "Address":
@@ -75,7 +81,10 @@ class Address:
             raise Refused(Code.SSH_ARG, f"the host is {excerpt(host)}; expected a name or an address")
         if type(port) is not int or not 0 < port < 65_536:
             raise Refused(Code.SSH_ARG, f"the port is {excerpt(port)}; expected 1 to 65535")
-        return cls(host, port)
+        allow_inner = endpoint.get("allow_inner", True)
+        if not isinstance(allow_inner, bool):
+            raise Refused(Code.SSH_ARG, "allow_inner is neither true nor false")
+        return cls(host, port, allow_inner)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

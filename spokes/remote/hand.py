@@ -26,6 +26,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 _HEAD = struct.Struct(">II")
@@ -59,6 +60,7 @@ class Hand:
         self._lock = threading.Lock()
         self._waiting: Optional[Standby] = None
         self._closed = False
+        self._digests = b""
 
     @classmethod
     def open(cls, request: Dict[str, Any]) -> Hand:
@@ -120,17 +122,18 @@ class Hand:
         folder = self._place(request["folder"])
         os.makedirs(folder, mode=0o700, exist_ok=True)
         at, view = 0, memoryview(body)
-        for name, size in request["files"]:
+        for name, size, is_packed in request["files"]:
             path = os.path.join(folder, _inside(name))
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            _write(path, [view[at : at + size]], durable=request["durable"])
+            content = view[at : at + size]
+            _write(path, [zlib.decompress(content) if is_packed else content], durable=request["durable"])
             at += size
         return {}, b""
 
     def list(self, request: Dict[str, Any], body: bytes) -> Tuple[Dict[str, Any], bytes]:
         """The files there: [name, size, sha256, time]; the names asked for come as the body."""
         folder = self._place(request["folder"])
-        names = json.loads(body) if request["named"] else _names_in(folder)
+        names = self._names(request["names"], body) if request["names"] else _names_in(folder)
         found = []
         for name in names:
             path = os.path.join(folder, _inside(name))
@@ -145,7 +148,7 @@ class Hand:
         """Join chunks to one file, each compared with its name, all of them with their digest."""
         path = self._place(request["to"])
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        joined = Joined(self._place("chunks"), json.loads(body))
+        joined = Joined(self._place("chunks"), self._names(request["names"], body))
         temporary = os.path.join(os.path.dirname(path), ".%s.part" % os.path.basename(path))
         try:
             _write(temporary, joined, durable=True)
@@ -159,6 +162,17 @@ class Hand:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
         return {"size": joined.size, "sha256": joined.whole.hexdigest()}, b""
+
+    def _names(self, how: str, body: bytes) -> List[str]:
+        """As JSON; as digests of 32 bytes each; or `same`, the digests of the last time, for they are many."""
+        if how == "json":
+            found: List[str] = json.loads(body)
+            return found
+        if how == "digests":
+            self._digests = body
+        elif hashlib.sha256(self._digests).digest() != body:
+            raise Fault("forgotten", "the names were not told here")
+        return [self._digests[at : at + 32].hex() for at in range(0, len(self._digests), 32)]
 
     def remove(self, request: Dict[str, Any], _: bytes) -> Tuple[Dict[str, Any], bytes]:
         for name in request["paths"]:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from spokes.agent.errors import MachineUnreachable
+from spokes.agent.errors import MachineUnfit, MachineUnreachable
 from wire.errors import Code, Refused, excerpt
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ class HandLink:
         self._lock = threading.Lock()
         self._open: dict[int, Future[Reply]] = {}
         self._lost: MachineUnreachable | None = None
+        self.sent_bytes = 0
         try:
             rest = self._await_python(nonce)
             source = _source()
@@ -135,6 +136,7 @@ class HandLink:
             self._open[number] = future
         text = json.dumps({"id": number, "do": do, **request}).encode()
         with self._pen:
+            self.sent_bytes += len(text) + len(body)
             self._session.send(_HEAD.pack(len(text), len(body)) + text + body)
         return number, future
 
@@ -214,7 +216,7 @@ class HandLink:
 def _cannot_serve(fault: Fault) -> Exception:
     if fault.word == "full":
         return Refused(Code.BLOB_SPACE, f"{fault}; make room on the target")
-    return MachineUnreachable(f"the target cannot be used: {fault}")
+    return MachineUnfit(f"the target cannot be used: {fault}")
 
 
 @lru_cache(maxsize=1)

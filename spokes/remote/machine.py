@@ -10,10 +10,12 @@ import hashlib
 import io
 import json
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, TypeVar, overload
 
 from spokes.agent.errors import CannotStart, MachineUnreachable, PartsDamaged
+from spokes.agent.home import SHA256
 from spokes.agent.job_folder import JOB, folder_of
 from spokes.agent.machine import Entry, JobRun, Program, Ran, Watch
 from spokes.remote.connecting import Connecting, Way
@@ -29,7 +31,8 @@ INTERPRETER = "python3"
 _PUT_BYTES = 4 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 _PATIENCE_S = 120.0
-_HASHED_BYTES_S = 20 * 1024 * 1024
+_LONG_S = 3600.0
+_SAMPLE_BYTES = 4096
 
 
 class RemoteMachine:
@@ -63,7 +66,7 @@ class RemoteMachine:
 
     def facts(self) -> dict[str, Any]:
         """What it is, as of when it was connected."""
-        return dict(self._linked(lambda: self.connecting.link().facts))
+        return self._linked(self.connecting.facts)
 
     def free_bytes(self) -> int:
         return int(self._ask("facts").shown["free"])
@@ -80,19 +83,39 @@ class RemoteMachine:
     def put(self, folder: str, files: Iterable[tuple[str, bytes]], *, durable: bool = True) -> None:
         for batch in _batches(files):
             self._remember_jobs(folder, batch)
-            named = [[name, len(content)] for name, content in batch]
-            self._ask("put", b"".join(content for _, content in batch), folder=folder, files=named, durable=durable)
+            packed = [(name, *_packed(content)) for name, content in batch]
+            named = [[name, len(content), is_packed] for name, content, is_packed in packed]
+            self._ask("put", b"".join(content for _, content, _ in packed), folder=folder, files=named, durable=durable)
 
     def list(self, folder: str, names: Sequence[str] | None = None, *, hashed: bool = False) -> dict[str, Entry]:
-        body = b"" if names is None else json.dumps(list(names)).encode()
-        reply = self._ask("list", body, folder=folder, named=names is not None, hashed=hashed, timeout_s=3600)
+        how, body = ("", b"") if names is None else _told(names)
+        reply = self._ask("list", body, folder=folder, names=how, hashed=hashed, timeout_s=_LONG_S)
         return {name: Entry(size, sha256, used_at) for name, size, sha256, used_at in json.loads(reply.body)}
 
     def concatenate(self, parts: Sequence[str], to: str, *, sha256: str, expand: bool = False) -> Entry:
         if expand:
             raise ValueError("what is zstd is unpacked beside the hub")
-        reply = self._ask("concatenate", json.dumps(list(parts)).encode(), to=to, sha256=sha256, timeout_s=3600)
-        return Entry(int(reply.shown["size"]), str(reply.shown["sha256"]))
+        how, body = _told(parts)
+        shown = self._join(how, body, to, sha256).shown
+        return Entry(int(shown["size"]), str(shown["sha256"]))
+
+    def _join(self, how: str, body: bytes, to: str, sha256: str) -> Reply:
+        """The names were told when it was asked which are there: mostly, once is enough."""
+        if how == "digests":
+            try:
+                return self._linked(
+                    lambda: self.connecting.ask(
+                        "concatenate",
+                        hashlib.sha256(body).digest(),
+                        names="same",
+                        to=to,
+                        sha256=sha256,
+                        timeout_s=_LONG_S,
+                    )
+                )
+            except _Forgotten:
+                pass
+        return self._ask("concatenate", body, names=how, to=to, sha256=sha256, timeout_s=_LONG_S)
 
     def remove(self, paths: Iterable[str]) -> None:
         named = list(paths)
@@ -187,7 +210,13 @@ class _RemoteFile(io.RawIOBase):
         return len(taken)
 
 
+class _Forgotten(Exception):
+    pass
+
+
 def _as_said_here(fault: Fault) -> Exception:
+    if fault.word == "forgotten":
+        return _Forgotten()
     if fault.word == "damaged":
         return PartsDamaged(fault.shown["names"])
     if fault.word == "hash":
@@ -195,6 +224,21 @@ def _as_said_here(fault: Fault) -> Exception:
     if fault.word == "full":
         return Refused(Code.BLOB_SPACE, f"the disk of the target is full ({fault}); make room there")
     return MachineUnreachable(f"the target could not do it: {fault}")
+
+
+def _told(names: Sequence[str]) -> tuple[str, bytes]:
+    """How names are written, and the names; digests are half as long as they look."""
+    if names and all(SHA256.fullmatch(name) for name in names):
+        return "digests", bytes.fromhex("".join(names))
+    return "json", json.dumps(list(names)).encode()
+
+
+def _packed(content: bytes) -> tuple[bytes, bool]:
+    """Smaller, where a piece of it says that it pays."""
+    sample = content[:_SAMPLE_BYTES]
+    if len(zlib.compress(sample, 1)) > len(sample) * 3 // 4:
+        return content, False
+    return zlib.compress(content, 1), True
 
 
 def _batches(files: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
