@@ -66,7 +66,9 @@ process:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
     requires("rabbitmq")
-    made = Whole(tmp_path_factory.mktemp("house"), MANYARM_HOUSE_SPOKES="local", FLOW_TOKEN="s3cret-flow-token")
+    made = Whole(
+        tmp_path_factory.mktemp("house"), MANYARM_HOUSE_SPOKES="relay,ssh,local", FLOW_TOKEN="s3cret-flow-token"
+    )
     try:
         made.install()
         made.start()
@@ -93,14 +95,20 @@ def test_a_step_on_the_hub_runs_there_and_its_log_comes_back(house):
     assert target["kind"] == "local"
 
 
-def test_its_join_code_is_gone_and_was_good_for_this_spoke_alone(house):
-    join = house.home / "spokes" / "local" / "join"
-    until(lambda: not join.exists(), "the code still lies there")
+def test_all_house_spokes_join_by_themselves_and_their_codes_are_gone(house):
+    def joined():
+        return {(s["name"], s["kind"]) for s in house.json("spoke", "list", "--json") if s["state"] == "trusted"}
+
+    until(lambda: joined() == {("hub", "local"), ("hub-ssh", "ssh"), ("hub-relay", "relay")}, lambda: str(joined()))
+    for kind in ("relay", "ssh", "local"):
+        join = house.home / "spokes" / kind / "join"
+        until(lambda file=join: not file.exists(), "the code still lies there")
 
 
 def test_the_doctor_tells_of_it_and_of_the_user_that_it_became(house):
+    here = ("ok     house spoke local: is there as hub\n", "ok     house spoke ssh: is there as hub-ssh\n")
+    until(lambda: all(words in house.run("manyarm", "doctor").stdout for words in here), "one of them is not there")
     done = house.run("manyarm", "doctor")
-    assert "ok     house spoke local: is there as hub" in done.stdout
     if os.geteuid() == 0:
         assert "ok     local spoke's user: scripts on the hub run as manyarm-local" in done.stdout
     else:
