@@ -8,6 +8,7 @@ and try every key in ~/.ssh. None of that holds here: `open_connection` is the o
 
 import contextlib
 import io
+import ipaddress
 import logging
 import socket
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from paramiko.ssh_exception import BadHostKeyException, ChannelException, Incomp
 from spokes.agent.errors import LoginRefused, MachineUnreachable
 from spokes.remote.endpoint import Address, Endpoint, HostKey, Login
 from wire.errors import Code, Refused, excerpt
+from wire.inner_addresses import is_inner_address
 from wire.secret import Secret
 
 logger = logging.getLogger(__name__)
@@ -230,9 +232,38 @@ def _fabric_connection(endpoint: Endpoint, host_key: HostKey, sock: socket.socke
     return connection
 
 
+def _looked_up(address: Address) -> list[tuple[int, tuple[Any, ...]]]:
+    """Every address behind the name, looked up once: what is dialled is what was looked at (no rebinding)."""
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    places: list[tuple[int, tuple[Any, ...]]] = [(family, place) for family, _, _, _, place in found]
+    if not address.allow_inner and any(is_inner_address(ipaddress.ip_address(place[0])) for _, place in places):
+        raise Refused(
+            Code.SSH_ARG,
+            f"{address.host} leads to the hub's own machine, its link or a metadata service; an administrator must "
+            "allow it (MANYARM_ALLOW_INNER_TARGETS)",
+        )
+    return places
+
+
+def _connected(places: list[tuple[int, tuple[Any, ...]]], connect_s: float) -> socket.socket:
+    """The first that answers."""
+    failure: OSError = OSError("the name has no address")
+    for family, place in places:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(connect_s)
+            sock.connect(place)
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure
+
+
 def _dial(address: Address, connect_s: float) -> socket.socket:
     try:
-        sock = socket.create_connection((address.host, address.port), timeout=connect_s)
+        sock = _connected(_looked_up(address), connect_s)
     except socket.gaierror as error:
         raise MachineUnreachable(f"the name {address.host} is not known here: {error.strerror}") from error
     except TimeoutError as error:

@@ -130,7 +130,7 @@ def _ssh(
         "account": merged["account"],
         "host_key": ssh_input.checked_host_key(merged["host_key"]) if merged.get("host_key") else "",
         "home": ssh_input.checked_path(merged.get("home", ""), "home"),
-        "python": ssh_input.checked_path(merged.get("python", ""), "python"),
+        "python": _program(merged.get("python", "")),
         "allow_weak": bool(merged.get("allow_weak", False)),
         "allow_inner": bool(former.get("allow_inner", False)) if _stays(former, given) else allow_inner,
     }
@@ -140,6 +140,12 @@ def _ssh(
     if former.get("changed_to") and not moved and "host_key" not in given:
         found["changed_to"] = former["changed_to"]
     return found
+
+
+def _program(path: str) -> str:
+    if path.startswith("~"):
+        raise Invalid("expected an absolute path", field="python", code="SSH_ARG")
+    return ssh_input.checked_path(path, "python")
 
 
 def _stays(former: Mapping[str, Any], given: Mapping[str, Any]) -> bool:

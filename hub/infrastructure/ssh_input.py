@@ -16,9 +16,9 @@ from wire.inner_addresses import as_address, is_inner
 SSH_PORT = 22
 HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-_PATH = re.compile(r"(~|~?(/[A-Za-z0-9_.+][A-Za-z0-9_.+-]*)+)/?")
-_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}([$]|@[A-Za-z0-9][A-Za-z0-9.-]{0,100})?")
+_PATH = re.compile(r"~?(/[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]*)+")
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _LOOKS_NUMERIC = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
@@ -26,7 +26,9 @@ _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 def checked_user(user: str, field: str = "user") -> str:
     if not _USER.fullmatch(user):
         raise Invalid(
-            "expected a user name: letters, digits, _ . and -, not beginning with -", field=field, code="SSH_ARG"
+            "expected a user name: letters, digits, _ . and -, beginning with a letter or _",
+            field=field,
+            code="SSH_ARG",
         )
     return user
 
@@ -60,7 +62,9 @@ def checked_path(path: str, field: str) -> str:
     """A folder or a program on the target, absolute or below ~; "" stays as it is."""
     if path and not _PATH.fullmatch(path):
         raise Invalid(
-            "expected an absolute path, or one below ~/, of letters, digits, / . _ + and -", field=field, code="SSH_ARG"
+            "expected an absolute path, or one below ~/, of letters, digits and / . _ + @ -",
+            field=field,
+            code="SSH_ARG",
         )
     return path
 

@@ -1,6 +1,7 @@
 """SSH settings and addresses that want to be something else (T120, T165), at the hub's own door."""
 
 import ipaddress
+import socket
 
 import pytest
 
@@ -8,7 +9,11 @@ from hub.errors import Invalid
 from hub.infrastructure import ssh_input
 from hub.storage.database import connection
 from hub.storage.models import Target
+from spokes.agent.errors import MachineUnreachable
+from spokes.remote.endpoint import Address
+from spokes.ssh import scan_host_key
 from tests.fakes.api_hub import running_api
+from wire.errors import Refused
 from wire.inner_addresses import is_inner, is_inner_address
 
 ODD_HOSTS = [
@@ -23,9 +28,11 @@ ODD_USERS = [
     "a b",
     "a;id",
     "",
-    "a@b",
+    "a@-b",
+    "a@b c",
     "a/b",
     "a$b",
+    "0day",
     "a\nb",
     "a\\b",
     "a'b",
@@ -85,6 +92,35 @@ def test_t165_an_address_of_the_hubs_own_machine_or_a_metadata_service_is_refuse
 @pytest.mark.parametrize("host", ["10.0.0.7", "192.168.1.2", "172.16.0.1", "8.8.8.8", "2001:db8::7", "fd12:3456::1"])
 def test_t165_addresses_of_other_machines_are_taken(host):
     assert not is_inner_address(ipaddress.ip_address(host))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::ffff:127.0.0.1"])
+def test_t165_the_spoke_that_dials_looks_at_what_a_name_leads_to(host):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        with pytest.raises(Refused) as refused:
+            scan_host_key(Address(host, server.getsockname()[1], allow_inner=False))
+        assert refused.value.code == "SSH_ARG"
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_t165_a_name_that_leads_elsewhere_at_the_second_look_is_looked_up_once(monkeypatch):
+    asked = []
+
+    def rebound(host, port, **_):
+        asked.append(host)
+        place = ("192.0.2.1" if len(asked) == 1 else "127.0.0.1", port)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebound)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        with pytest.raises(MachineUnreachable):
+            scan_host_key(Address("rebinding.example", server.getsockname()[1], allow_inner=False), connect_s=0.2)
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert asked == ["rebinding.example"]
 
 
 @pytest.fixture(scope="module")

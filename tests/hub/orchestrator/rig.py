@@ -247,6 +247,7 @@ class Run:
     exit_code: int = 0
     gate: Event | None = None
     message: str = ""
+    known: str = ""
     begun: bool = True
 
 
@@ -362,7 +363,7 @@ class SimSpoke:
             at,
             len(kept.spool),
             chain.hex(),
-            "",
+            run.known,
         )
         self.reply(kept, MessageType.RESULT, kept.result)
 

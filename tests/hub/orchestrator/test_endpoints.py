@@ -259,3 +259,12 @@ def test_a_scan_of_a_disabled_target_goes_out(rig):
     assert (command.op, command.secrets, command.packages) == (Op.SCAN_HOST_KEY, {}, ())
     scanned = host_keys.last_scan(Target.get_by_id(spoke.target.id))
     assert (scanned.host_key, scanned.fingerprint) == (OTHER_KEY, fingerprint_of(OTHER_KEY))
+
+
+def test_a_key_that_changes_amid_a_run_stops_the_target_too(rig):
+    spoke, _ = ssh_spoke(
+        rig, lambda command: Run(state="unknown", message="lost", known=refused_by_another_key(command).message)
+    )
+    rig.engine.start()
+    rig.ended(rig.run("hello", spoke), TaskState.UNKNOWN)
+    assert Target.get_by_id(spoke.target.id).disabled_reason.startswith("SSH_HOSTKEY: host key changed")
