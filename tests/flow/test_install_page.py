@@ -73,7 +73,8 @@ class Reader:
     def join_code(self, words):
         made = self.hub.run("manyarm", *words[1:])
         self.code = made.stdout.strip()
-        assert "curl -fsSk https://" in made.stderr
+        beside = "--kind" in words
+        assert ("--join-file FILE" if beside else "curl -fsSk https://") in made.stderr
 
     def enrol(self, words):
         typed = [self.code if word == "JOIN-CODE" else word for word in words[1:]]

@@ -32,16 +32,16 @@ def unit(request):
 
 
 def test_every_unit_that_is_meant_is_there():
-    assert {unit.stem for unit in UNITS} == {"manyarm", *PARTS, "manyarm-spoke"}
+    assert {unit.stem for unit in UNITS} == {"manyarm", *PARTS, "manyarm-spoke", "manyarm-local"}
 
 
 def test_it_starts_a_command_that_exists(unit):
     [start] = read(unit)["ExecStart"]
-    program, command = start.split(" ")
+    program, *words = start.split(" ")
     if Path(program).name == "manyarm":
-        assert command in COMMANDS
+        assert words[0] in COMMANDS
     else:
-        assert _parser().parse_args([command])
+        assert _parser().parse_args(words)
 
 
 def test_it_sets_what_can_be_set(unit):
@@ -62,6 +62,7 @@ def test_each_group_of_directives_opens_with_its_reason(unit):
 def test_the_hub_and_the_spoke_are_two_users():
     users = {unit.stem: read(unit)["User"] for unit in UNITS}
     assert users.pop("manyarm-spoke") == ["manyarm-spoke"]
+    assert users.pop("manyarm-local") == ["manyarm-local"]
     assert set(map(tuple, users.values())) == {("manyarm",)}
 
 
@@ -81,8 +82,15 @@ def test_a_part_gets_its_own_key_and_sees_no_other(name):
     assert found["ProtectSystem"] == ["strict"]
 
 
-def test_a_restart_of_the_spoke_leaves_its_runs_alone():
-    assert read(FOLDER / "manyarm-spoke.service")["KillMode"] == ["process"]
+@pytest.mark.parametrize("name", ["manyarm-spoke", "manyarm-local"])
+def test_a_restart_of_a_spoke_that_runs_jobs_leaves_its_runs_alone(name):
+    assert read(FOLDER / f"{name}.service")["KillMode"] == ["process"]
+
+
+def test_what_runs_scripts_on_the_hub_is_not_started_by_the_hubs_own_user():
+    """And sees neither the hub's home nor its keys."""
+    assert "MANYARM_HOUSE_SPOKES=relay,ssh" in read(FOLDER / "manyarm.service")["Environment"]
+    assert read(FOLDER / "manyarm-local.service")["InaccessiblePaths"] == ["-/var/lib/manyarm -/etc/manyarm"]
 
 
 def test_systemd_itself_knows_every_directive(tmp_path):

@@ -50,5 +50,9 @@ def create(
         printing.as_json(made)
         return
     click.echo(made["code"])
+    if kind != "spoke":
+        line = f"manyarm-spoke --home HOME {kind} --join-file FILE"
+        click.echo(f"\nBeside the hub, with the code in a FILE that its user alone can read:\n  {line}\n", err=True)
+        return
     lines = [made["install"], f"manyarm-spoke enrol {made['code']} --name NAME"]
     click.echo("\nOn the target:\n" + "".join(f"  {line}\n" for line in lines if line), err=True)
