@@ -154,8 +154,7 @@ def _tokens(home: HouseHome) -> Iterator[JoinToken]:
 
 def _spoke_of(tokens: Sequence[JoinToken]) -> Spoke | None:
     mine = Spoke.select().where(Spoke.join_token.in_([token.id for token in tokens]))
-    found: Spoke | None = mine.order_by(Spoke.created_at.desc()).first()
-    return found
+    return max(mine, key=lambda row: (row.state != SpokeState.REVOKED, row.created_at), default=None)
 
 
 def _is_good(token: JoinToken, now_ms: int) -> bool:
