@@ -17,6 +17,7 @@ class WorkerChannel:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
+        self._buffer = bytearray()
 
     def say(self, stream: Stream, text: str) -> None:
         """The runner's own words, one line or several."""
@@ -45,8 +46,8 @@ class WorkerChannel:
     def close(self) -> None:
         self._end.close()
 
-    def begun(self) -> Dict[str, Any] | None:
-        """What the worker is told to do, waited for; None where the supervisor went away."""
+    def told(self) -> Dict[str, Any] | None:
+        """What the supervisor says next, waited for; None where it went away."""
         try:
             return self._receive()
         except ConnectionError:
@@ -56,13 +57,13 @@ class WorkerChannel:
         self._end.sendall(frame(json.dumps(body).encode("ascii")))
 
     def _receive(self) -> Dict[str, Any]:
-        buffer = b""
-        while len(buffer) < 4 or len(buffer) < 4 + int.from_bytes(buffer[:4], "big"):
+        while (end := _first_end(self._buffer)) is None:
             piece = self._end.recv(_READ_BYTES)
             if not piece:
                 raise ConnectionError("the supervisor is gone")
-            buffer += piece
-        answer: Dict[str, Any] = json.loads(buffer[4:])
+            self._buffer += piece
+        answer: Dict[str, Any] = json.loads(bytes(self._buffer[4:end]))
+        del self._buffer[:end]
         return answer
 
 
@@ -97,7 +98,7 @@ class SupervisorChannel:
         return self._whole_messages()
 
     def answer(self, body: Dict[str, Any]) -> None:
-        """Tell the worker what it waits for: its job, or how things stand after a script."""
+        """Tell the worker what it waits for: its job, the go, or how things stand after a script."""
         # It waits for nothing but this, so it reads at once.
         self._end.setblocking(True)
         try:
@@ -117,3 +118,9 @@ class SupervisorChannel:
             at = stop
         del self._buffer[:at]
         return found
+
+
+def _first_end(buffer: bytearray) -> int | None:
+    """Where the first message ends; None while it is not whole."""
+    end = 4 + int.from_bytes(buffer[:4], "big")
+    return end if len(buffer) >= max(4, end) else None

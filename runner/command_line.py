@@ -53,14 +53,14 @@ def _standby() -> NoReturn:
     from runner.warmth import own_memory, warm_up  # late: the same
 
     warm_up()
-    worker = get_ready(at_leisure=True)
+    ready = get_ready(at_leisure=True)
     own_memory()
     line = _read_line()
     if not line:
         _leave()
     folder = JobFolder(Path(_folder(line)))
     folder.claim()
-    supervise(folder, _secrets(line), worker)
+    supervise(folder, _secrets(line), ready)
     _leave()
 
 

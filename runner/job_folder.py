@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -189,7 +190,12 @@ class JobFolder:
 
 def own_name() -> Dict[str, Any]:
     """Who this process is, unmistakably: never another one with the same pid, later or after a reboot."""
-    return {"pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
+    return _name_of(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _name_of(pid: int) -> Dict[str, Any]:
+    return {"pid": pid, "start_time": start_time(pid), "boot_id": boot_id()}
 
 
 def start_time(pid: int) -> int:

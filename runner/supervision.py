@@ -145,7 +145,7 @@ class Supervision:
         # A description of our own: scripts wait for their turn, the supervisor never does.
         self._turn_look = os.open(f"/proc/self/fd/{worker.turn[0]}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.write(worker.turn[1], b".")
-        worker.begin(self.folder, self.secrets, self.token)
+        worker.go()
         for stream, descriptor in ((Stream.STDOUT, worker.stdout), (Stream.STDERR, worker.stderr)):
             lines = ServiceLines(self.token, self.desk.service_line)
             self._pipes.append(_Pipe(descriptor, OutputStream(stream, self.known, self.spool, lines)))

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
@@ -33,23 +34,38 @@ LOCK_WORD_EVERY_S = 10.0
 OUTCOME_PATIENCE_S = 300.0
 
 
-def get_ready(*, at_leisure: bool = False) -> Worker:
-    """Become what a supervisor is before it has a job: a process apart, its worker at hand (which takes its time if
-    there is no job yet).
-    """
+@dataclass(frozen=True)
+class Ready:
+    """What a supervisor has before it has a job; `known` holds the token, which marks this run's service lines."""
+
+    worker: Worker
+    token: str
+    known: Patterns
+
+
+def get_ready(*, at_leisure: bool = False) -> Ready:
+    """Become a process apart with a worker at hand, which takes its time if there is no job yet."""
     _detach()
-    return fork_worker(own_memory if at_leisure else None)
+    token = os.urandom(16).hex()
+    return Ready(fork_worker(own_memory if at_leisure else None), token, Patterns([token]))
 
 
-def supervise(folder: JobFolder, secrets: Mapping[str, str] | None, worker: Worker) -> None:
+def supervise(folder: JobFolder, secrets: Mapping[str, str] | None, ready: Ready) -> None:
     """Do the job of a claimed folder, whatever happens, and write its outcome.
 
     Args:
         folder: Claimed by this process.
         secrets: Values by name; None where whoever started us went away before the go.
-        worker: From `get_ready`, in this process; closed afterwards.
+        ready: From `get_ready`, in this process; used up afterwards.
     """
     started_at = _now_ms()
+    with closing(ready.worker):
+        _supervise(folder, secrets, ready, started_at)
+
+
+def _supervise(folder: JobFolder, secrets: Mapping[str, str] | None, ready: Ready, started_at: int) -> None:
+    if secrets is not None:
+        ready.worker.tell(folder, secrets, ready.token)
     try:
         job_file = folder.read_job()
         if secrets is None:
@@ -58,19 +74,17 @@ def supervise(folder: JobFolder, secrets: Mapping[str, str] | None, worker: Work
     except (RunnerError, ContractError) as error:
         _write_outcome(folder, _never_ran(str(error), started_at))
         return
-    with closing(worker):
-        _supervise_job(folder, job_file, secrets, worker, started_at)
+    _supervise_job(folder, job_file, secrets, ready, started_at)
 
 
 def _supervise_job(
-    folder: JobFolder, job_file: JobFile, secrets: Mapping[str, str], worker: Worker, started_at: int
+    folder: JobFolder, job_file: JobFile, secrets: Mapping[str, str], ready: Ready, started_at: int
 ) -> None:
-    known = Patterns(secrets.values())
-    token = os.urandom(16).hex()
-    known.add(token)
+    known = ready.known
+    known.add(*secrets.values())
     spool = SpoolWriter(folder.output, job_file.limits.out_bytes)
     stop = Stop(folder)
-    supervision = Supervision(folder, job_file, secrets, known, spool, stop, worker, token)
+    supervision = Supervision(folder, job_file, secrets, known, spool, stop, ready.worker, ready.token)
     lock: IsolationLock | None = None
     try:
         become_subreaper()

@@ -50,12 +50,16 @@ class Worker:
     stderr: int
     turn: Tuple[int, int]
 
-    def begin(self, folder: JobFolder, secrets: Mapping[str, str], token: str) -> None:
-        """Let it do the job of a claimed folder; the token marks this run's service lines."""
+    def tell(self, folder: JobFolder, secrets: Mapping[str, str], token: str) -> None:
+        """The job of a claimed folder, for it to read meanwhile; the token marks this run's service lines."""
         self.control.answer({"folder": str(folder.path), "secrets": dict(secrets), "token": token})
 
+    def go(self) -> None:
+        """Let it begin."""
+        self.control.answer({})
+
     def close(self) -> None:
-        """Let go of it; one that was not told a job leaves."""
+        """Let go of it; one that was not told to begin leaves."""
         self.control.close()
         self.service.close()
         for descriptor in (self.stdout, self.stderr, *self.turn):
@@ -107,15 +111,16 @@ def _become_worker(stdout: int, stderr: int, not_ours: Tuple[int, ...]) -> None:
 
 
 def _do_what_comes(channel: WorkerChannel, service: int, turn: Tuple[int, int]) -> None:
-    """The one job that the supervisor names; nothing where it goes away before."""
-    told = channel.begun()
+    """The one job that the supervisor names; nothing where it goes away before it says go."""
+    told = channel.told()
     if told is None:
         return
     folder = JobFolder(Path(told["folder"]))
     job_file = folder.read_job()
     variables = variables_of(job_file, told["secrets"])
     scripts = ScriptRunner(folder, job_file, variables, told["token"], service, turn, channel)
-    _work(RunningDeployment(folder, job_file, variables, channel, scripts))
+    if channel.told() is not None:
+        _work(RunningDeployment(folder, job_file, variables, channel, scripts))
 
 
 def _work(deployment: RunningDeployment) -> None:
