@@ -69,6 +69,7 @@ class Engine:
         self.clockwork = Clockwork(parts, self.steering, self.sessions, self.stopped)
         secrets, held = Secrets(parts.vault, parts.seals), HeldResults()
         door = self._door = Door(parts, self.quarantine)
+        self.sessions.forget_keys = door.forget_keys
         masks = Masks(secrets, store)
         replies = Replies(parts, self.steering, door, held, secrets, masks)
         replies.on_conflict = self.sessions.conflict

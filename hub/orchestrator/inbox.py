@@ -6,7 +6,7 @@ database is away, nothing is acknowledged and the broker delivers again.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 
 from hub.orchestrator.carried import Carried
@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 _WAIT_S = 0.5
 _PAUSE_S = 1.0
 _UNFORESEEN = "UNFORESEEN"
+# Where an envelope names its type: docs/protocol.md.
+_TYPE_AT = slice(4, 6)
+_ROTATE = MessageType.ROTATE.to_bytes(2, "big")
 _REPLIES = frozenset({MessageType.ACK, MessageType.RESULT, MessageType.REJECT})
 
 
@@ -100,6 +103,9 @@ class Inbox:
             subscription.ack(done)
 
     def _results(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        return [answered for part in _cut_after_rotations(deliveries) for answered in self._result_part(part)]
+
+    def _result_part(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         opened = self._door.open(self._carried.without_enrolments(deliveries))
         # Those whose log did not come in time are counted without it.
         overdue = self._held.overdue(self._parts.clock_ms())
@@ -215,3 +221,14 @@ class Inbox:
     def _one_beat(self, item: Opened) -> list[Opened]:
         self._beat_batch([item])
         return []
+
+
+def _cut_after_rotations(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
+    """What follows the announcement of a key may be signed by it, so the announcement is believed first."""
+    begun = 0
+    for at, delivery in enumerate(deliveries, 1):
+        if delivery.body[_TYPE_AT] == _ROTATE:
+            yield deliveries[begun:at]
+            begun = at
+    if begun == 0 or begun < len(deliveries):
+        yield deliveries[begun:]

@@ -46,6 +46,8 @@ class Sessions:
         self._wake = wake
         self._health: dict[str, tuple[Health, str]] = {}
         self._conflicts: dict[str, tuple[int, str]] | None = None
+        self.forget_keys: Callable[[], None] = _nothing
+        """Told when a key has replaced another one: what was looked up before does not count any more."""
         self.rollback = ""
         """Why no command may be issued: a spoke knows a newer trust document than we do. "" where all is well."""
 
@@ -234,6 +236,7 @@ class Sessions:
         )
         self._parts.seals.seal(former)
         former.save(force_insert=True)
+        current_transaction().after_commit.append(self.forget_keys)
         row.sign_pk, row.sign_kid, row.next_sign_pk = received.signer.pk.hex(), received.signer.kid.hex(), None
         self._seal(row, "spoke.key-rotated", "sign_pk", "sign_kid", "next_sign_pk")
 
@@ -301,6 +304,10 @@ class Sessions:
         if old:
             Outbox.delete().where(Outbox.kind == OutboxKind.WELCOME, Outbox.cid.in_(old)).execute()
             SpokeSession.delete().where(SpokeSession.id.in_(old)).execute()
+
+
+def _nothing() -> None:
+    """Where no key was looked up."""
 
 
 def _said(body: Hello, now_ms: int) -> dict[str, Any]:
