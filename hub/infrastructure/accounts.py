@@ -21,7 +21,6 @@ from hub.infrastructure.display_names import fault_of
 from hub.infrastructure.ssh_input import checked_user
 from hub.states import AccountKind, TargetKind
 from hub.storage.models import Account, Environment, Target
-from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
 from runner.contract.masking import weakness
 
@@ -133,18 +132,6 @@ def open_secret(vault: Vault, row: Account, name: str) -> str:
     kept = row.secrets_sealed[name]
     plain = vault.open_field(Account.table_name(), _column(name), row.id, kept["version"], kept["sealed"])
     return plain.decode("utf-8", "surrogatepass")
-
-
-def seal_again(vault: Vault, seals: RowSeals, row: Account) -> None:
-    """The same values under the present data key; the caller holds the transaction."""
-    seals.check(row)
-    row.secrets_sealed = {
-        name: _sealed(vault, row.id, name, kept["version"], open_secret(vault, row, name))
-        for name, kept in row.secrets_sealed.items()
-    }
-    row.version += 1
-    seals.seal(row)
-    row.save()
 
 
 def _write(context: Acting, row: Account, wanted: AccountRequest) -> None:

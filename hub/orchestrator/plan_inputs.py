@@ -5,12 +5,15 @@ What carries a seal is checked here; a row that was changed outside the hub take
 
 import itertools
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from peewee import fn
 
 from hub.errors import SealBroken
-from hub.orchestrator.endpoints import AccountInput
+from hub.orchestrator.endpoints import ACCOUNT_REF, AccountInput, Place, reach
+from hub.orchestrator.errors import PlanImpossible
+from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep, PlannedTarget
 from hub.orchestrator.planner import PlanInputs, PlanLimits, StepInput, TargetInput, VariableInput, account_of
 from hub.packages import references
 from hub.projects import releases
@@ -116,6 +119,38 @@ def for_one_step(
     )
 
 
+def reached_again(context: Reading, former: DeploymentPlan) -> DeploymentPlan:
+    """The plan with endpoints and accounts as they are now: a host key that was confirmed since holds, the old one not.
+
+    Raises:
+        PlanImpossible: a target cannot be reached any more.
+    """
+    reached = {job.target.id for step in former.steps for job in step.jobs if job.target.endpoint}
+    if not reached:
+        return former
+    targets = {found.id: found for found in _usable(context, Target.select().where(Target.id.in_(list(reached))))}
+    ids = {str(found.endpoint["account"]) for found in targets.values() if found.endpoint.get("account")}
+    accounts = _accounts_named(context, ids, {account_of(step.properties) for step in former.steps} - {""})
+
+    def present(step: PlannedStep, job: PlannedJob) -> PlannedJob:
+        if job.target.id not in reached:
+            return job
+        found = targets.get(job.target.id)
+        if found is None or found.unusable:
+            raise PlanImpossible(f"target {job.target.name!r}: {found.unusable if found else 'it is gone'}")
+        place = Place(found.name, found.kind, found.endpoint)
+        now = reach(place, step.op, account_of(step.properties), accounts, former.environment.id)
+        kept = {name: ref for name, ref in job.secrets.items() if not ref.startswith(ACCOUNT_REF)}
+        target = PlannedTarget(found.id, found.name, found.spoke, now.endpoint)
+        return replace(job, target=target, secrets={**kept, **now.secrets})
+
+    steps = (
+        replace(step, batches=tuple(tuple(present(step, job) for job in batch) for batch in step.batches))
+        for step in former.steps
+    )
+    return replace(former, steps=tuple(steps))
+
+
 def newest_runner(vault: Vault) -> PackageRef | None:
     """The runner that new plans name; None before the engine has stored one."""
     row = _RUNNER.first(kind=PackageKind.RUNNER)
@@ -182,7 +217,10 @@ def _why_not(context: Reading, target: Target, spoke: Spoke | None, *, even_disa
 def _accounts(context: Reading, steps: Iterable[StepInput], targets: Iterable[TargetInput]) -> dict[str, AccountInput]:
     """Those that targets name (by id) or steps (by id or name); by id and by lower-case name."""
     ids = {str(target.endpoint["account"]) for target in targets if target.endpoint.get("account")}
-    named = {account_of(step) for step in steps} - {""}
+    return _accounts_named(context, ids, {account_of(step.properties) for step in steps} - {""})
+
+
+def _accounts_named(context: Reading, ids: set[str], named: set[str]) -> dict[str, AccountInput]:
     if not ids and not named:
         return {}
     same = Account.id.in_([*ids, *named]) | fn.LOWER(Account.name).in_([name.lower() for name in named])

@@ -248,9 +248,9 @@ def _nobody(step: StepInput, inputs: PlanInputs) -> str:
     return f"no target{role}{where}{among}"
 
 
-def account_of(step: StepInput) -> str:
+def account_of(properties: Mapping[str, JsonValue]) -> str:
     """The account, by id or name, that a step names for itself; "" where it names none."""
-    named = step.properties.get("account")
+    named = properties.get("account")
     return named.strip() if isinstance(named, str) else ""
 
 
@@ -259,7 +259,7 @@ def _job(
 ) -> PlannedJob:
     attempts = min(step.retries + 1, inputs.limits.attempts_max)
     place = Place(target.name, target.kind, target.endpoint)
-    reached = reach(place, step.op, account_of(step), inputs.accounts, inputs.environment.id)
+    reached = reach(place, step.op, account_of(step.properties), inputs.accounts, inputs.environment.id)
     variables, secrets, expose_env = values.of(target)
     return PlannedJob(
         attempts=tuple(new_id() for _ in range(attempts)),

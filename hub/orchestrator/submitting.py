@@ -147,7 +147,7 @@ class Orchestrator:
         self._steering.feed({task.id: [CancelAsked(who.name if who else context.actor)]})
 
     def retry(self, context: Asking, task: Task) -> Task:
-        """The same plan once more, as a task of its own.
+        """The same plan once more, as a task of its own; how targets are reached is looked up anew.
 
         Raises:
             Conflict: it has not ended, or nothing is left to try again.
@@ -157,6 +157,7 @@ class Orchestrator:
         former = self._store.plan(task.id)
         if former is None:
             raise Conflict("the task's plan is gone; ask for it anew")
+        former = plan_inputs.reached_again(context, former)
         fresh = Task(
             id=self._new_id(),
             kind=task.kind,

@@ -5,6 +5,7 @@ A field that is left out is left as it is; an empty list empties.
 
 from typing import Annotated, Any, Literal
 
+from peewee import fn
 from pydantic import BaseModel, Field
 
 from hub.infrastructure.display_names import MAX_LENGTH
@@ -164,8 +165,11 @@ def variable_document(row: Variable) -> Document:
     return written | _without_blanks(extra)
 
 
-def file_of(row: Project, *, values: bool) -> list[Document]:
-    """Everything that a project needs, as the documents of one file; `values`: with its variables."""
+def file_of(row: Project, *, values: bool, accounts: bool) -> list[Document]:
+    """Everything that a project needs, as the documents of one file.
+
+    `values`: with its variables; `accounts`: with the accounts that its steps name, but for their secrets.
+    """
     names = {found.id: found.name for found in Environment.select()}
     lifecycle = Lifecycle.get_by_id(row.lifecycle)
     used = [found for phase in lifecycle.phases for found in phase["environments"] if found in names]
@@ -173,10 +177,16 @@ def file_of(row: Project, *, values: bool) -> list[Document]:
         *(environment_document(Environment.get_by_id(one)) for one in dict.fromkeys(used)),
         lifecycle_document(lifecycle),
         *(variable_set_document(one) for one in projects.sets_of(row)),
+        *(account_document(one, names) for one in (_accounts_of(row) if accounts else ())),
         project_document(row, names),
     ]
     # A document without the key leaves variables as they are.
     return found if values else [{key: part for key, part in one.items() if key != "variables"} for one in found]
+
+
+def _accounts_of(row: Project) -> list[Account]:
+    named = {str(step["properties"].get("account") or "").lower() for step in row.process} - {""}
+    return list(Account.select().where(fn.LOWER(Account.name).in_(list(named))).order_by(Account.name))
 
 
 def _environment_name(name: str) -> str:

@@ -56,7 +56,9 @@ RESOURCE.change("PUT", "/projects/<project>/process", "process.update")
 @RESOURCE.get("/projects/<project>/export", ProjectFile, Permission.PROJECT_VIEW, "A project as a project file")
 def export(call: Call, project: str) -> ProjectFile:
     row = queries.row_of(call.caller, project)
-    return ProjectFile(documents=documents.file_of(row, values=call.caller.may(Permission.VARIABLE_VIEW, row.id)))
+    values = call.caller.may(Permission.VARIABLE_VIEW, row.id)
+    accounts = call.caller.may(Permission.ACCOUNT_VIEW)
+    return ProjectFile(documents=documents.file_of(row, values=values, accounts=accounts))
 
 
 @RESOURCE.get("/dashboard", Matrix, Permission.PROJECT_VIEW, "What is where")

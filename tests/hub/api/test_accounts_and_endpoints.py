@@ -253,3 +253,16 @@ def test_a_target_document_without_a_type_makes_no_machine(api):
     refused = api.post("/apply", {"documents": [{"kind": "Target", "name": "nowhere", "host": "x"}]})
     assert refused.status_code in {400, 404}
     assert "nowhere" in refused.json["detail"]
+
+
+def test_a_project_is_exported_with_the_accounts_of_its_steps_for_who_may_see_them(api):
+    account(api, "exported", kind="generic", fields={"URL": "https://x"}, secrets={"TOKEN": "sesame-open"})
+    step = {"name": "Go", "kind": "cloud-script", "on": "hub", "properties": {"account": "Exported", "script": "true"}}
+    applied = api.post("/apply", {"documents": [{"kind": "Project", "name": "Clouds", "process": [step]}]})
+    assert applied.status_code == 200, applied.text
+    exported = api.get("/projects/clouds/export").json["documents"]
+    (found,) = [document for document in exported if document["kind"] == "Account"]
+    assert found["secrets"] == {"TOKEN": {"value_from_env": "EXPORTED_TOKEN"}}
+    key = api.as_user("dev", ("project-admin", api.get("/projects/clouds").json["id"], None))
+    seen = api.get("/projects/clouds/export", key=key).json["documents"]
+    assert [document["kind"] for document in seen if document["kind"] in {"Account", "Project"}] == ["Project"]

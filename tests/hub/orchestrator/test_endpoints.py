@@ -268,3 +268,27 @@ def test_a_key_that_changes_amid_a_run_stops_the_target_too(rig):
     rig.engine.start()
     rig.ended(rig.run("hello", spoke), TaskState.UNKNOWN)
     assert Target.get_by_id(spoke.target.id).disabled_reason.startswith("SSH_HOSTKEY: host key changed")
+
+
+def test_what_is_done_again_goes_to_the_key_that_was_confirmed_since(rig):
+    spoke, _ = ssh_spoke(rig, refused_by_another_key)
+    rig.engine.start()
+    task = rig.ended(rig.run("hello", spoke), TaskState.FAILED)
+    with pytest.raises(PlanImpossible, match="'web-1': it is disabled"), write_tx():
+        rig.engine.orchestrator.retry(rig.context, task)
+    with write_tx():
+        host_keys.confirm_host_key(acting(rig), Target.get_by_id(spoke.target.id), host_key=OTHER_KEY)
+    spoke.work = lambda _: Run()
+    with write_tx():
+        again = rig.engine.orchestrator.retry(rig.context, task)
+    rig.ended(again)
+    command = spoke.journal[Job.get(Job.task == again.id).id].command
+    assert command.job["endpoint"]["host_key"] == OTHER_KEY
+    assert command.secrets == {"Manyarm.Endpoint.password": "a long passphrase"}
+
+
+def test_an_endpoint_that_was_changed_outside_the_hub_takes_no_part(rig):
+    spoke, _ = ssh_spoke(rig, lambda _: Run())
+    Target.update(endpoint={**spoke.target.endpoint, "host": "elsewhere"}).execute()
+    with pytest.raises(PlanImpossible, match="changed outside the hub"):
+        rig.run("hello", type(spoke)(rig, spoke.id, Target.get(), spoke.sign, spoke.box, spoke.work, beats=False))
