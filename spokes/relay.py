@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +43,7 @@ from wire.amqp import AmqpConnection
 from wire.documents import FleetDocument, FleetSpoke
 from wire.errors import Refused
 from wire.tls import bound_client_context, client_context, public_client_context
+from wire.topology import RELAY_SPOKES_MAX
 from wire.websocket import prepare_loop
 
 logger = logging.getLogger(__name__)
@@ -122,7 +124,7 @@ class Relay:
         """Links for the spokes of the list, as it says; none for others."""
         if self._around is None:
             self._around = self._surroundings(document.fleet, carrier, passage)
-        wanted = {spoke.id: spoke for spoke in document.spokes}
+        wanted = {spoke.id: spoke for spoke in self._share(document)}
         stale = [spoke_id for spoke_id, (link, _) in self._links.items() if wanted.get(spoke_id) != link.spoke]
         for spoke_id in stale:
             _, task = self._links.pop(spoke_id)
@@ -131,6 +133,16 @@ class Relay:
         for spoke_id in wanted.keys() - self._links.keys():
             self._begin(wanted[spoke_id])
         logger.info("list of spokes taken", extra={"spokes": len(wanted), "changed": len(stale)})
+
+    def _share(self, document: FleetDocument) -> Sequence[FleetSpoke]:
+        """All of them, or as many as one relay can have: of a larger fleet each relay has another part."""
+        if len(document.spokes) <= RELAY_SPOKES_MAX:
+            return document.spokes
+        logger.warning("more spokes than one relay serves; start another relay", extra={"spokes": len(document.spokes)})
+        own = self._identity.relay_id
+        return sorted(document.spokes, key=lambda spoke: sha256(f"{own} {spoke.id}".encode()).digest())[
+            :RELAY_SPOKES_MAX
+        ]
 
     def _begin(self, spoke: FleetSpoke) -> None:
         assert self._around is not None

@@ -38,6 +38,8 @@ DEFAULT_FLEET = "default"
 # A frame is at most 1 MiB and some header; the broker refuses what could be none. (RabbitMQ's default is 128 MiB.)
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 MAX_HEADERS = 16
+# On one connection, whose channels are numbered to 2047; a larger fleet has several relays.
+RELAY_SPOKES_MAX = 2_000
 
 _DAY_MS = 24 * 3600 * 1000
 _GIB = 1024**3
@@ -315,7 +317,8 @@ def relay_permissions(relay_id: str, fleet: str) -> Permissions:
         read=rf"^fleet\.{_checked(fleet)}\..+$",
         topic_write=r"^{username}\.",
         topic_read="^$",
-        limits={"max-connections": 8, "max-channels": 64},
+        # A refused exclusive consumer closes its channel, so each has one of its own.
+        limits={"max-connections": 8, "max-channels": RELAY_SPOKES_MAX + 16},
     )
 
 
