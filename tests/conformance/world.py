@@ -9,14 +9,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 from tests.conformance.tapping import Tap, tapping
+from tests.services.ports import free_ports
+from tests.services.sshd import running_sshd
 from tests.services.whole import Whole, end, until
 
-KINDS = ("polling", "local")
+KINDS = ("polling", "listening", "ssh", "local")
 # What `manyarm up` keeps beside the hub.
 HOUSE = ("relay", "ssh", "local")
 ENVIRONMENTS = ("Here", "There")
@@ -31,27 +33,61 @@ class Conformance(Whole):
 
     def __init__(self, folder: Path) -> None:
         limits = {"MANYARM_LIMIT_HEARTBEAT_S": "2", "MANYARM_LIMIT_PICK_UP_S": "30"}
-        super().__init__(folder, **limits, MANYARM_HOUSE_SPOKES=",".join(kind for kind in KINDS if kind in HOUSE))
+        house = ",".join(HOUSE)
+        super().__init__(folder, **limits, MANYARM_HOUSE_SPOKES=house, MANYARM_ALLOW_INNER_TARGETS="true")
         self.shared = Path(tempfile.mkdtemp(prefix="manyarm-kit-"))
         self.shared.chmod(0o777)
+        self._machines = ExitStack()
 
     def fill(self) -> None:
-        """Environments and one target of each kind, each of them healthy."""
+        """Environments and one target of each kind, each of them at work."""
         documents = "---\n".join(f"kind: Environment\nname: {name}\n" for name in ENVIRONMENTS)
         (self.folder / "places.yaml").write_text(documents)
         self.manyarm("apply", "-f", str(self.folder / "places.yaml"))
         for kind in KINDS:
             getattr(self, f"_add_{kind}")()
         for kind in KINDS:
-            self.until_healthy(kind)
+            self.run_script(kind, "true")
 
     def stop(self) -> None:
         super().stop()
+        self._machines.close()
         shutil.rmtree(self.shared, ignore_errors=True)
 
     def _add_polling(self) -> None:
         self.enrol("polling", "polling", environments=ENVIRONMENTS)
         self.start_spoke("polling")
+
+    def _add_listening(self) -> None:
+        """It dials nobody but the gateway, once, to enrol."""
+        (port,) = free_ports(1)
+        words = [part for environment in ENVIRONMENTS for part in ("--environment", environment)]
+        made = self.json("join-code", "create", "--role", "listening", *words, "--auto-approve", "--json")
+        self.spoke("listening", "enrol", made["code"], "--name", "listening", "--listen", f"127.0.0.1:{port}")
+        self.start_spoke("listening")
+
+    def _add_ssh(self) -> None:
+        """A machine of which only its SSH server is known: root's, with a home of its own below the shared folder."""
+        sshd = self._machines.enter_context(running_sshd(self.shared / "sshd"))
+        account = {
+            "name": "kit",
+            "kind": "ssh-key",
+            "fields": {"user": sshd.user},
+            "secrets": {"private_key": sshd.client_key},
+        }
+        self.call("POST", "/accounts", account)
+        target = {
+            "name": "ssh",
+            "kind": "ssh",
+            "roles": ["ssh"],
+            "environments": list(ENVIRONMENTS),
+            "host": sshd.host,
+            "port": sshd.port,
+            "account": "kit",
+            "host_key": sshd.host_key,
+            "home": str(self.place("ssh")),
+        }
+        self.call("POST", "/targets", target)
 
     def _add_local(self) -> None:
         """The target that steps on the hub run on, by a name and in places of the kit."""
@@ -63,7 +99,8 @@ class Conformance(Whole):
 
     def place(self, kind: str) -> Path:
         """The spoke's home on the target."""
-        return self.local_home if kind == "local" else self.spoke_home(kind)
+        places = {"local": self.local_home, "ssh": self.shared / "ssh-home"}
+        return places.get(kind) or self.spoke_home(kind)
 
     def chunks(self, kind: str) -> dict[str, int]:
         """What the target keeps of packages: the size of each chunk by its name."""
@@ -106,13 +143,14 @@ class Conformance(Whole):
 
     def carriers(self, kind: str) -> list[int]:
         """The processes between hub and target."""
-        return [self.part(kind) if kind in HOUSE else self._spokes[kind].pid]
+        relays = [self.part("relay")] if kind == "listening" else []
+        return [*relays, self.part(kind) if kind in HOUSE else self._spokes[kind].pid]
 
     def kill_carriers(self, kind: str) -> None:
         """kill -9; what `manyarm up` supervises comes back by itself, the rest is started again by its machine."""
-        if kind in HOUSE:
-            end(self.part(kind))
-        else:
+        for pid in self.carriers(kind):
+            end(pid)
+        if kind not in HOUSE:
             self.kill_spoke(kind)
             self.start_spoke(kind)
 
@@ -200,6 +238,10 @@ class Conformance(Whole):
 
     def log(self, task: str) -> str:
         return "\n".join(line["text"] for line in self.lines(task))
+
+    def until_log_complete(self, task: str) -> None:
+        """A task may end some seconds before the last of a flood is in; it says so until then."""
+        until(lambda: self.of_target(task)["log"] == "complete", lambda: f"the log is {self.of_target(task)['log']}")
 
     def of_target(self, task: str, step: int = 0) -> dict[str, Any]:
         found: dict[str, Any] = self.task(task)["steps"][step]["targets"][0]
