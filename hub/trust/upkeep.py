@@ -20,6 +20,7 @@ from hub.trust.following import retire
 from hub.trust.publishing import Change, publish_trust, waiting_request
 from hub.trust.resealing import Resealing
 from hub.trust.rotation import KeyName, rotate
+from hub.trust.runner_release import sign_anew_if_due
 from hub.trust.telling import forget_orders
 from wire.roles import Role
 from wire.trust import TrustDocument
@@ -59,6 +60,7 @@ class Upkeep:
         self._parts = parts
         self._clock = clock
         self._looked_s: float | None = None
+        self._version = 0
         self._resealing = Resealing(parts.itself().seals)
 
     def sweep(self) -> None:
@@ -66,6 +68,10 @@ class Upkeep:
         with connection():
             acting = self._parts.itself()
             acting.seals.refresh()
+            # Another process may have rotated keys since.
+            newest = trust_chain().version
+            if newest != self._version:
+                self._version, self._looked_s = newest, None
             for _ in range(_BATCHES):
                 if self.reseal(acting) == 0:
                     break
@@ -104,6 +110,7 @@ class Upkeep:
             with write_tx():
                 made = rotate(acting, name, reason="its age")
             logger.info("key rotated", extra={"key": str(name), "waits": made.published.sentence})
+        sign_anew_if_due(acting)
         self._renew(acting)
 
     @staticmethod

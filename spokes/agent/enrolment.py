@@ -24,11 +24,11 @@ from spokes.agent.identity import Enrolment, IdentityStore, Keys
 from spokes.agent.platform_facts import this_platform
 from spokes.agent.trust_keeper import caught_up
 from spokes.agent.trust_store import TrustStore, open_box
-from wire.envelope import frame_sha256
+from wire.envelope import Header, frame_sha256
 from wire.errors import Code, Refused
 from wire.join_code import JoinCode
 from wire.keys import thumbprint_of_digest
-from wire.messages import Enrol
+from wire.messages import Enrol, Enrolled
 from wire.session import open_enrolled, seal_enrol
 from wire.trust import TrustChain
 
@@ -109,12 +109,24 @@ class Enroller:
         self._say(f"This spoke's thumbprint is {keys.thumbprint}")
         self._say("Compare it with the one that the portal shows, then approve the spoke there.")
         answer = self._await_answer(enrolment, wait_s)
-        header, enrolled = open_enrolled(answer, chain, (keys.box,), enrol_sha256=enrolment)
+        header, enrolled = self._opened(answer, chain, keys, enrolment)
         made = Enrolment.of(enrolled, name=wish.name, root=code.root_thumbprint, kind=wish.kind, listen=wish.listen)
         self._store.save_enrolment(made)
         self._store.forget(_PENDING)
         logger.info("enrolled", extra={"spoke": header.aud, "hub": header.iss, "gateway": gateway})
         return made
+
+    def _opened(self, answer: bytes, chain: TrustChain, keys: Keys, enrolment: str) -> tuple[Header, Enrolled]:
+        """The hub's answer; while we waited for it the hub may have changed the key that signs it."""
+        try:
+            return open_enrolled(answer, chain, (keys.box,), enrol_sha256=enrolment)
+        except Refused as refusal:
+            if refusal.code is not Code.ENV_KEY:
+                raise
+            newer = caught_up(chain, self._door)
+            found = open_enrolled(answer, newer, (keys.box,), enrol_sha256=enrolment)
+            self._trust.save(newer)
+            return found
 
     def _must_be_new(self) -> None:
         try:

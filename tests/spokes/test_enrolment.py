@@ -17,8 +17,10 @@ from tests.fakes.parties import NOW
 from wire.envelope import MessageType
 from wire.exchange import open_enrol, seal_to_spoke
 from wire.join_code import JoinCode
-from wire.keys import BoxPublicKey, new_id, thumbprint, thumbprint_of_digest
+from wire.keys import BoxPublicKey, SigningKey, new_id, thumbprint, thumbprint_of_digest
 from wire.messages import BrokerAccess, Enrolled
+from wire.roles import Role
+from wire.trust import DocumentKey
 
 
 @pytest.fixture(autouse=True)
@@ -208,3 +210,21 @@ def test_settings_with_a_typo_are_refused_with_file_and_line(tmp_path, capsys):
     (home / "spoke.toml").write_text("\nstandbye = true\n")
     assert main(["--home", str(home), "status"]) == 2
     assert "spoke.toml:2" in capsys.readouterr().err
+
+
+def test_a_hub_that_changed_its_command_key_while_we_waited_is_believed_by_its_newest_document(
+    home, code, approving, hub, gateway
+):
+    answer, fresh = gateway.answer_enrolment, SigningKey.generate()
+
+    def after_the_change(frame: bytes) -> bytes:
+        keys = hub.chain.document.keys
+        named = DocumentKey.of(fresh.verify_key, Role.HUB_COMMAND, nbf=keys[0].nbf, naf=keys[0].naf)
+        hub.publish(keys=(*keys, named))
+        hub.command = fresh
+        return answer(frame)
+
+    gateway.answer_enrolment = after_the_change
+    begun = hub.chain.version
+    enroller(home, code).enrol(code, Wish("web-1"), gateway=code.address, wait_s=5)
+    assert TrustStore(home).load(hub.root_sha256).version == begun + 1
