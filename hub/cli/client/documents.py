@@ -116,20 +116,21 @@ class _Reader:
 
 
 def _with_environment(document: dict[str, Any], file: Path, lines: Lines) -> dict[str, Any]:
-    """Values from elsewhere are put in: `value_from_env: NAME`, and for secrets of accounts `file_from_env: NAME`."""
+    """Values from elsewhere are put in: `value_from_env: NAME`, and in accounts also `file_from_env: NAME`."""
     for i, variable in enumerate(document.get("variables") or []):
         if isinstance(variable, dict) and "value_from_env" in variable:
             line = lines.get(f"/variables/{i}/value_from_env", lines[""])
             variable["value"] = _from_env(str(variable.pop("value_from_env")), f"{file}:{line}")
-    named = document.get("secrets")
-    secrets = named if isinstance(named, dict) else {}
-    for name, given in secrets.items():
-        if isinstance(given, dict):
-            secrets[name] = _secret(given, f"{file}:{lines.get(f'/secrets/{name}', lines[''])}")
+    for part in ("fields", "secrets"):
+        named = document.get(part)
+        values = named if isinstance(named, dict) else {}
+        for name, given in values.items():
+            if isinstance(given, dict):
+                values[name] = _elsewhere(given, f"{file}:{lines.get(f'/{part}/{name}', lines[''])}")
     return document
 
 
-def _secret(given: dict[str, Any], place: str) -> str:
+def _elsewhere(given: dict[str, Any], place: str) -> str:
     """The value itself, or that of the file that the variable names: a private key is a file already."""
     if list(given) == ["value_from_env"]:
         return _from_env(str(given["value_from_env"]), place)

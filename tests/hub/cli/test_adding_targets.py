@@ -25,7 +25,7 @@ ACCOUNTS = """
 kind: Account
 name: deploy-key
 type: ssh-key
-fields: {user: deploy}
+fields: {user: {value_from_env: THE_USER}}
 secrets:
   private_key: {file_from_env: THE_KEY_FILE}
   passphrase: {value_from_env: THE_PASSPHRASE}
@@ -74,6 +74,7 @@ def typed(api, tmp_path_factory):
         "MANYARM_API_KEY": api.key,
         "THE_KEY_FILE": str(home / "key"),
         "THE_PASSPHRASE": "open sesame",
+        "THE_USER": "deploy",
     }
 
     def run(*words, answer=None):
