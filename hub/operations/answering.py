@@ -221,7 +221,7 @@ class Answering:
             seals=parts.seals,
             orchestrator=parts.orchestrator,
             step_kinds=parts.step_kinds(),
-            joining=parts.joining(),
+            joining_now=parts.joining,
             allow_inner_targets=parts.allow_inner_targets,
         )
 

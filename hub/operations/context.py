@@ -37,8 +37,13 @@ class Context:
     seals: RowSeals
     orchestrator: Orchestrator
     step_kinds: Mapping[str, StepKind]
-    joining: Joining
+    joining_now: Callable[[], Joining]
     allow_inner_targets: bool = False
+
+    @property
+    def joining(self) -> Joining:
+        """Looked up for the few who need it."""
+        return self.joining_now()
 
     @property
     def actor(self) -> str:

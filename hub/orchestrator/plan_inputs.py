@@ -15,6 +15,7 @@ from hub.orchestrator.endpoints import ACCOUNT_REF, AccountInput, Place, reach
 from hub.orchestrator.errors import PlanImpossible
 from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep, PlannedTarget
 from hub.orchestrator.planner import PlanInputs, PlanLimits, StepInput, TargetInput, VariableInput, account_of
+from hub.orchestrator.task_store import Kept
 from hub.packages import references
 from hub.projects import releases
 from hub.states import PackageKind, SpokeState, TargetKind
@@ -38,6 +39,8 @@ from wire.messages import PackageRef, PackageRole
 _NOWHERE = Named("", "")
 
 _SPOKES = PreparedRows(Spoke, lambda count: Spoke.select().where(Spoke.id.in_(holes("ids", count))), "ids")
+# A version never changes; each plan names the newest runner.
+_runners: Kept[str, PackageRef] = Kept(4)
 _RUNNER = Prepared(
     lambda: (
         PackageVersion.select(PackageVersion.id)
@@ -154,7 +157,13 @@ def reached_again(context: Reading, former: DeploymentPlan) -> DeploymentPlan:
 def newest_runner(vault: Vault) -> PackageRef | None:
     """The runner that new plans name; None before the engine has stored one."""
     row = _RUNNER.first(kind=PackageKind.RUNNER)
-    return None if row is None else references.refs_for(vault, row[0], role=PackageRole.RUNNER)
+    if row is None:
+        return None
+    found = _runners.get(row[0])
+    if found is None:
+        found = references.refs_for(vault, row[0], role=PackageRole.RUNNER)
+        _runners.put(row[0], found)
+    return found
 
 
 def _step(found: Mapping[str, Any]) -> StepInput:

@@ -7,6 +7,7 @@ Secrets are opened here and live as long as the frame is made.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from hub.orchestrator.drawn import Drawn
 from hub.orchestrator.parts import EngineParts, FormerCommand, TrustState
 from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep, told_names
 from hub.orchestrator.secret_values import Secrets, Unsendable
@@ -62,6 +63,7 @@ class Sealer:
         self._boxes: dict[str, BoxPublicKey] = {}
         self._versions: dict[str, int] = {}
         self._self: _Self | None = None
+        self._random = Drawn()
 
     def begin(self, spokes: Iterable[str]) -> None:
         """Look up, at once, our keys of this moment and to whom the next frames go: trusted spokes whose rows hold."""
@@ -141,6 +143,7 @@ class Sealer:
             now_s=self._parts.clock_ms() // 1000,
             ttl_s=ttl_s,
             cid=cid,
+            random=self._random,
         )
 
     def _former_for(self, session: Session) -> FormerCommand | None:
