@@ -57,7 +57,7 @@ class Crowd:
             self._world.introduce(spoke_id, address, thumbprint(key.verify_key.pk))
 
     async def _serve(self, websocket: WebSocket, spoke_id: str) -> None:
-        await websocket.send(hop.write(hop.Greeting(spoke_id, "mail")))
+        await websocket.send(hop.write(hop.Greeting(spoke_id, "mail", 0)))
         self.up += 1
         beating = asyncio.get_running_loop().create_task(self._beat(websocket))
         try:

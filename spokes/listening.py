@@ -1,5 +1,6 @@
 """The listening kind: stands on the target and listens; a relay dials in and brings what would lie in its queue."""
 
+import asyncio
 import logging
 import signal
 import socket
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from config import parent
 from config.settings import SpokeSettings, parse_address
 from spokes.agent.daemon import SpokeDaemon
-from spokes.agent.errors import CannotListen, NotEnrolled
+from spokes.agent.errors import CannotListen, NotEnrolled, SpokeError
 from spokes.agent.home import SpokeHome
 from spokes.agent.identity import Enrolment, IdentityStore
 from spokes.agent.kind import SpokeKind
@@ -18,9 +19,12 @@ from spokes.relayed.bulk import RelayedGateway
 from spokes.relayed.front_door import FrontDoor
 from spokes.relayed.introduction import Place, introduce
 from spokes.relayed.mail import RelayedConnection
+from spokes.relayed.told_trust import told_trust
 from wire.address import split_address
+from wire.errors import Refused
 from wire.messages import Op
 from wire.tls import make_certificate, spki_sha256
+from wire.websocket import WebSocket
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +51,22 @@ class ListeningSpoke:
 
     def open(self) -> None:
         """Raises CannotListen."""
-        self.door.open(mail=self._mail.attend, bulk=self._gateway.attend)
+        self.door.open(mail=self._mail.attend, bulk=self._gateway.attend, trust=self._hear_trust)
 
     def close(self) -> None:
         self.daemon.close()
         self.door.close()
+
+    async def _hear_trust(self, websocket: WebSocket) -> None:
+        """From a relay that we do not know yet: the document that names it, if the hub has signed one."""
+        try:
+            frames = await told_trust(websocket, held=self.daemon.uplink.trust.version)
+            if frames:
+                await asyncio.get_running_loop().run_in_executor(None, self.daemon.offer_trust, frames)
+        except (Refused, SpokeError, TimeoutError, OSError) as error:
+            # Anybody may come here as often as he likes, so this is counted and not told.
+            self.door.refused["trust"] += 1
+            logger.debug("trust documents refused", extra={"peer": websocket.peer, "why": str(error)})
 
     def _state(self) -> dict[str, object]:
         return {"relay": self._mail.state, "listening": self.address, "refused_connections": dict(self.door.refused)}

@@ -105,8 +105,6 @@ class Relay:
                 document = await loop.run_in_executor(None, self._fleet.look)
                 if document is not None:
                     self._follow(document, carrier, passage)
-                if self._around is not None:
-                    self._around.trust_frames = self._fleet.chain.frames
                 self._write_status(carrier)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), _LOOK_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311  Jitter.
@@ -162,7 +160,7 @@ class Relay:
             hints=Hints(self._identity.relay_id, carrier.publish),
             room=Room(),
             proxy=parse_address(proxy) if proxy else None,
-            trust_frames=self._fleet.chain.frames,
+            newer_trust=self._fleet.newer_than,
         )
 
     async def _drop(self, spoke_ids: Sequence[str]) -> None:

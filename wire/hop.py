@@ -7,7 +7,10 @@ connection, from 1. A text message is one of the words below. They move envelope
                                 spoke: envelope 1, 2, …    relay: taken [1], returned 2 "queue full"  (of the broker)
                                 spoke: wants-bulk          relay dials once more, for bulk
     bulk    spoke: ask, pieces (binary), end               relay: answer, pieces, end        and again
-    trust   spoke: greeting that wants trust               relay: trust documents (binary), end
+    trust   spoke: greeting that wants trust               relay: newer trust documents (binary), end
+
+The trust path alone is open to one who shows no certificate: what is said there is signed and no secret, and a spoke
+whose only relay was replaced would never learn of the next one otherwise.
 """
 
 import struct
@@ -19,7 +22,7 @@ from wire.errors import Code, Refused, excerpt
 from wire.schema import Count, IdOrEmpty, Many, Text, Whole
 from wire.topology import EventKind
 
-MAIL_PATH, BULK_PATH = "/mail", "/bulk"
+MAIL_PATH, BULK_PATH, TRUST_PATH = "/mail", "/bulk", "/trust"
 WORD_MAX = 8 * 1024
 # A number of messages that no connection lives to see.
 _Number = Annotated[int, Whole(1, 2**53 - 1)]
@@ -41,10 +44,11 @@ _UPWARD = {
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """The spoke's first word. `spoke` is "" and `wants` is "trust" where it knows no trust document yet."""
+    """The spoke's first word; `spoke` is "" before it is enrolled, `trust` the version that it holds, 0 for none."""
 
     spoke: IdOrEmpty
     wants: Annotated[str, Text(8, "mail|trust")]
+    trust: Count
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import socket
 from asyncio import sslproto
 from collections.abc import AsyncIterator, Callable
 from enum import StrEnum
+from functools import partial
 from typing import Any, cast
 
 from websockets.asyncio.client import ClientConnection
@@ -230,6 +231,7 @@ class Listener:
         tls: As `retrust`.
         serve: Called with each open socket; its end closes the socket.
         paths: Those that may be asked for.
+        open_paths: Of these, the ones for peers who show no certificate; `most_open` of them at a time.
         most: Connections at a time; `most_each`: of one address. Where one comes too many, the oldest that has not yet
             shown who it is makes room; where all have, the newcomer goes.
         refused: Told of each connection that never became a socket: a word for counting and a sentence.
@@ -241,6 +243,8 @@ class Listener:
         serve: Callable[[WebSocket], Any],
         *,
         paths: frozenset[str],
+        open_paths: frozenset[str] = frozenset(),
+        most_open: int = 4,
         most: int = 64,
         most_each: int = 4,
         refused: Callable[[str, str], None] = lambda _word, _sentence: None,
@@ -248,6 +252,8 @@ class Listener:
         self._tls = tls
         self._serve = serve
         self._paths = paths
+        self._open_paths = open_paths
+        self._most_open = most_open
         self._most = most
         self._most_each = most_each
         self._refused = refused
@@ -345,12 +351,17 @@ class Listener:
             ssl=self._tls,
             ssl_handshake_timeout=HANDSHAKE_S,
         )
-        guest.peer = transport.get_extra_info("ssl_object")
+        shown: TlsPeer = transport.get_extra_info("ssl_object")
+        guest.is_nobody = not shown.getpeercert(binary_form=True)
+        # Nobody never makes it into our confidence: such a one makes room for others as if it had said nothing.
+        guest.peer = None if guest.is_nobody and self._open_paths else shown
         try:
-            await connection.handshake(process_request=self._only_known_paths, server_header=None)
+            await connection.handshake(process_request=partial(self._only_known_paths, guest=guest), server_header=None)
         except BaseException:
             transport.abort()
             raise
+        if guest.is_turned_away:
+            raise Refused(Code.TLS_NOCERT, "the peer showed no certificate")
         request = connection.request
         if request is None or connection.subprotocol != SUBPROTOCOL:
             transport.abort()
@@ -358,7 +369,13 @@ class Listener:
             return None
         return connection, WebSocket(connection, request.path, guest.address)
 
-    def _only_known_paths(self, connection: ServerConnection, request: Request) -> Response | None:
+    def _only_known_paths(self, connection: ServerConnection, request: Request, *, guest: "_Guest") -> Response | None:
+        if guest.is_nobody and self._open_paths:
+            crowd = sum(other.is_nobody for other in self._guests.values())
+            if request.path not in self._open_paths or crowd > self._most_open:
+                # Not a word: whoever has no certificate learns of no other path.
+                guest.is_turned_away = True
+                connection.transport.abort()
         return None if request.path in self._paths else connection.respond(404, "")
 
     async def _attend(self, opened: "tuple[_Taken, WebSocket]") -> None:
@@ -375,11 +392,13 @@ class Listener:
 class _Guest:
     """One who has connected; `peer` is who TLS says it is, None before."""
 
-    __slots__ = ("address", "peer")
+    __slots__ = ("address", "is_nobody", "is_turned_away", "peer")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.peer: TlsPeer | None = None
+        self.is_nobody = False
+        self.is_turned_away = False
 
 
 class _Serving:

@@ -1,7 +1,7 @@
 """Puts one spoke together over whatever connection brings its mail, and runs it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from config.settings import SpokeSettings
@@ -78,6 +78,10 @@ class SpokeDaemon:
 
     def stop(self) -> None:
         self.service.stop()
+
+    def offer_trust(self, frames: Sequence[bytes]) -> None:
+        """Newer trust documents, whoever has brought them; raises as `TrustKeeper.offered`."""
+        self._trust.offered(self.uplink, frames)
 
     def close(self) -> None:
         self.sites.close()

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from spokes.agent.errors import SpokeError
@@ -65,6 +65,15 @@ class TrustKeeper:
                 self.behind = ""
             return self.behind
 
+    def offered(self, uplink: Uplink, frames: Sequence[bytes]) -> None:
+        """Documents from whoever came with them: taken if they follow what is held.
+
+        Raises:
+            Refused: They do not. SpokeError, OSError: They could not be stored.
+        """
+        with self._lock:
+            self._adopt(uplink, uplink.trust.update(frames))
+
     def refresh(self, uplink: Uplink) -> None:
         """A hello went unanswered: the hub may have changed keys while we were away."""
         self.catch_up(uplink)
@@ -93,15 +102,18 @@ class TrustKeeper:
     def _take(self, uplink: Uplink) -> None:
         held = uplink.trust
         chain = caught_up(held, self._source)
-        if chain.version > held.version:
+        self._adopt(uplink, chain)
+        if uplink.trust_behind:
+            raise Refused(Code.TRUST_GAP, f"the hub names a newer document than {chain.version}, and nobody gives it")
+
+    def _adopt(self, uplink: Uplink, chain: TrustChain) -> None:
+        if chain.version > uplink.trust.version:
             # Stored first: what is believed now is believed after a restart.
             self._store.save(chain)
             uplink.believe(chain)
             self._source.believe(chain.document)
             logger.info("trust updated", extra={"version": chain.version})
             self._when_updated()
-        if uplink.trust_behind:
-            raise Refused(Code.TRUST_GAP, f"the hub names a newer document than {chain.version}, and nobody gives it")
 
 
 def _nothing() -> None:

@@ -60,8 +60,8 @@ class FrontDoor:
         self._listener: Listener | None = None
         self._thread = threading.Thread(target=self._run, name="front door", daemon=True)
 
-    def open(self, *, mail: Attend, bulk: Attend | None = None) -> None:
-        """Listen.
+    def open(self, *, mail: Attend, bulk: Attend | None = None, trust: Attend | None = None) -> None:
+        """Listen. Who shows no certificate gets to `trust`, if that is given, and nowhere else.
 
         Raises:
             CannotListen: The address is taken, or is not this machine's.
@@ -72,7 +72,8 @@ class FrontDoor:
         except (OSError, ValueError) as error:
             raise CannotListen(f"cannot listen on {self.address}: {error}") from error
         self.address = f"{host}:{plain.getsockname()[1]}"
-        self._attend = {hop.MAIL_PATH: mail} | ({hop.BULK_PATH: bulk} if bulk is not None else {})
+        offered = {hop.MAIL_PATH: mail, hop.BULK_PATH: bulk, hop.TRUST_PATH: trust}
+        self._attend = {path: attend for path, attend in offered.items() if attend is not None}
         prepare_loop(self.loop)
         self._thread.start()
 
@@ -81,6 +82,7 @@ class FrontDoor:
                 self._context(),
                 self._serve,
                 paths=frozenset(self._attend),
+                open_paths=frozenset({hop.TRUST_PATH} & self._attend.keys()),
                 most=self._most,
                 refused=self._refuse,
             )
@@ -124,7 +126,8 @@ class FrontDoor:
         self.loop.run_forever()
 
     def _context(self) -> TlsContext:
-        return server_context(self._certificate, self._key, self._pins)
+        open_to_all = hop.TRUST_PATH in self._attend
+        return server_context(self._certificate, self._key, self._pins, client_optional=open_to_all)
 
     async def _serve(self, websocket: WebSocket) -> None:
         await self._attend[websocket.path](websocket)

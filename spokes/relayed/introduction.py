@@ -6,7 +6,6 @@
 3  from here on TLS asks for a relay's pin; the hub's box key comes through it, our enrolment goes, the answer comes
 """
 
-import asyncio
 import hashlib
 import logging
 import secrets
@@ -16,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from spokes.agent.errors import NotEnrolled, SpokeError
-from spokes.agent.gateway import TRUST_MAX
 from spokes.agent.home import SpokeHome
 from spokes.agent.identity import Enrolment, IdentityStore, Keys
 from spokes.agent.platform_facts import this_platform
@@ -25,7 +23,7 @@ from spokes.agent.trust_store import TrustStore, open_box
 from spokes.relayed.bulk import RelayedGateway
 from spokes.relayed.front_door import FrontDoor
 from spokes.relayed.mail import RelayedConnection
-from wire import hop
+from spokes.relayed.told_trust import told_trust
 from wire.connection import Outgoing
 from wire.errors import Refused, WireError
 from wire.keys import thumbprint_of_digest
@@ -39,10 +37,8 @@ from wire.websocket import WebSocket
 logger = logging.getLogger(__name__)
 
 _PENDING = "introduced"
-# Nobody has shown who he is here, so there is room for few, and for one chain of some years.
+# Nobody has shown who he is here, so there is room for few.
 _STRANGERS_MOST = 8
-_CHAIN_MAX = TRUST_MAX // 4
-_TELL_WITHIN_S = 30.0
 _ASK_EVERY_S = 30.0
 _TRY_EVERY_S = 1.0
 
@@ -96,10 +92,8 @@ def _learned_trust(place: Place, keys: Keys, stopping: Stopping) -> TrustChain |
     there = threading.Event()
 
     async def attend(websocket: WebSocket) -> None:
-        await websocket.send(hop.write(hop.Greeting("", "trust")))
         try:
-            async with asyncio.timeout(_TELL_WITHIN_S):
-                chain = TrustChain.from_root(place.root, await _told(websocket))
+            chain = TrustChain.from_root(place.root, await told_trust(websocket, held=0))
         except (Refused, TimeoutError) as error:
             logger.warning("what came was not the hub's trust", extra={"peer": websocket.peer, "why": str(error)})
             return
@@ -117,19 +111,6 @@ def _learned_trust(place: Place, keys: Keys, stopping: Stopping) -> TrustChain |
     TrustStore(place.home).save(learned[0])
     logger.info("trust learned", extra={"version": learned[0].version})
     return learned[0]
-
-
-async def _told(websocket: WebSocket) -> list[bytes]:
-    """The documents, as they come; ConnectionLost where more come than a chain can have."""
-    frames: list[bytes] = []
-    size = 0
-    while isinstance(message := await websocket.receive(), bytes):
-        size += len(message)
-        if size > _CHAIN_MAX:
-            websocket.abort()
-            continue
-        frames.append(message)
-    return frames
 
 
 def _door(place: Place, keys: Keys, chain: TrustChain | None) -> FrontDoor:

@@ -153,7 +153,7 @@ class RelayedConnection:
         """Serve one relay until its connection ends. The newest one gets what goes up."""
         if self._tick is None:
             self._tick = asyncio.get_running_loop().create_task(self._drop_the_late())
-        await websocket.send(hop.write(hop.Greeting(self.spoke_id, "mail")))
+        await websocket.send(hop.write(hop.Greeting(self.spoke_id, "mail", 0)))
         link = _Link(next(self._generations), websocket, self._loop)
         with self._lock:
             self._links.append(link)

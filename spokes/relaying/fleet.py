@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from spokes.agent.errors import SpokeError
 from spokes.agent.trust_store import TrustStore
@@ -56,6 +56,16 @@ class FleetWatch:
             return None
         self.trouble = ""
         return found
+
+    def newer_than(self, version: int) -> Sequence[bytes]:
+        """Trust documents beyond that version, for one who holds it; all of ours for one who holds none.
+
+        Raises:
+            GatewayUnreachable, Refused.
+        """
+        if version == 0:
+            return self.chain.frames
+        return self._door.trust(version + 1) if version < self.chain.version else ()
 
     def _look(self) -> FleetDocument | None:
         if self._clock() - self._trust_asked_at >= _TRUST_EVERY_S:

@@ -11,11 +11,12 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+from spokes.agent.errors import SpokeError
 from spokes.relaying.hints import Hints
 from spokes.relaying.passage import Passage
 from spokes.relaying.room import Room
@@ -25,7 +26,7 @@ from wire.amqp.consumer import Watch
 from wire.connection import Delivery, Outgoing, Subscription
 from wire.documents import FleetSpoke
 from wire.errors import Code, ConnectionLost, Refused, WireError
-from wire.tls import TlsContext, TlsPeer, check_bound_peer
+from wire.tls import TlsContext, TlsPeer, check_bound_peer, unverified_client_context
 from wire.topology import EVENTS, EventKind, fleet_queue, relay_key
 from wire.websocket import CannotDial, Failure, WebSocket, closing, dial
 
@@ -51,7 +52,7 @@ class Carrier(Protocol):
 
 @dataclass(slots=True)
 class Surroundings:
-    """What all links of a relay share; `trust_frames` are the documents as they came, for who knows none."""
+    """What all links of a relay share; `newer_trust` gives the documents beyond a version, and may take its time."""
 
     relay_id: str
     fleet: str
@@ -60,8 +61,8 @@ class Surroundings:
     passage: Passage
     hints: Hints
     room: Room
+    newer_trust: Callable[[int], Sequence[bytes]]
     proxy: tuple[str, int] | None = None
-    trust_frames: tuple[bytes, ...] = ()
 
 
 class SpokeLink:
@@ -127,6 +128,8 @@ class SpokeLink:
             await self._meet()
         except (CannotDial, Refused, TimeoutError) as error:
             self._down(error)
+            if isinstance(error, CannotDial) and error.failure is Failure.REFUSED:
+                await self._offer_trust()
         except ConnectionLost as error:
             logger.info("spoke gone", extra={"spoke": self.spoke.id, "why": str(error)})
         except Exception:
@@ -148,26 +151,45 @@ class SpokeLink:
             if not isinstance(greeting, hop.Greeting) or greeting.spoke not in {"", self.spoke.id}:
                 raise CannotDial(Failure.NOT_TLS, "who answers there is another spoke")
             if greeting.wants == "trust":
-                await self._tell_trust(websocket)
+                await self._tell_trust(websocket, greeting.trust)
             else:
                 await self._carry(websocket)
 
-    async def _dial(self, path: str) -> WebSocket:
+    async def _dial(self, path: str, tls: TlsContext | None = None) -> WebSocket:
         around = self._around
         return await dial(
-            split_address(self.spoke.address), path, tls=around.tls, check=self._check, proxy=around.proxy
+            split_address(self.spoke.address), path, tls=tls or around.tls, check=self._check, proxy=around.proxy
         )
 
     def _check(self, peer: TlsPeer) -> None:
         check_bound_peer(peer, self.spoke.thumbprint, self.spoke.spki)
 
-    async def _tell_trust(self, websocket: WebSocket) -> None:
-        """To one who knows nobody yet: it verifies them from the root that its owner has named."""
-        frames = self._around.trust_frames
+    async def _offer_trust(self) -> None:
+        """The spoke may not know this relay yet, and have nobody else to tell it of the document that names us."""
+        try:
+            async with closing(await self._dial(hop.TRUST_PATH, unverified_client_context())) as websocket:
+                async with asyncio.timeout(_GREETING_WITHIN_S):
+                    message = await websocket.receive()
+                greeting = hop.read(message) if isinstance(message, str) else None
+                if isinstance(greeting, hop.Greeting) and greeting.wants == "trust":
+                    await self._tell_trust(websocket, greeting.trust)
+                    await websocket.ended()
+        except (WireError, TimeoutError) as error:
+            logger.debug("trust not offered", extra={"spoke": self.spoke.id, "why": str(error)})
+
+    async def _tell_trust(self, websocket: WebSocket, held: int) -> None:
+        """It verifies them from what it holds, or from the root that its owner has named."""
+        frames = await self._loop.run_in_executor(None, self._newer_trust, held)
         for frame in frames:
             await websocket.send(frame)
         await websocket.send(hop.write(hop.End(sum(map(len, frames)))))
-        logger.info("trust told", extra={"spoke": self.spoke.id})
+        logger.info("trust told", extra={"spoke": self.spoke.id, "documents": len(frames)})
+
+    def _newer_trust(self, held: int) -> Sequence[bytes]:
+        try:
+            return self._around.newer_trust(held)
+        except SpokeError as error:
+            raise ConnectionLost(f"no trust documents to tell: {error}") from error
 
     async def _carry(self, websocket: WebSocket) -> None:
         self._websocket, self.is_up, self.why_down = websocket, True, ""

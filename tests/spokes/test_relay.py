@@ -15,6 +15,7 @@ from spokes.agent.home import SpokeHome
 from spokes.agent.identity import IdentityStore
 from spokes.agent.stopping import Stopping
 from spokes.relayed.introduction import Place, introduce
+from tests.fakes.parties import FakeHub
 from tests.fakes.relay_world import relay_world
 from tests.fakes.spoke_home import EnrolledHome
 from tests.services.ports import free_ports
@@ -25,7 +26,7 @@ from wire.errors import ConnectionLost
 from wire.exchange import open_enrol, seal_to_spoke
 from wire.keys import BoxPublicKey, hex_bytes, new_id, thumbprint
 from wire.messages import BrokerAccess, EndState, Enrolled
-from wire.tls import bound_client_context, make_client_certificate
+from wire.tls import bound_client_context, make_client_certificate, unverified_client_context
 from wire.topology import DEFAULT_FLEET
 from wire.websocket import dial
 
@@ -155,6 +156,48 @@ def test_a_relay_that_loses_its_pin_is_shown_out_and_the_pinned_one_is_let_in(wo
         world.wait(lambda: listening.door.refused["TLS_PIN"] > 0, "the old one to be refused")
     with world.listening(spoke), world.relay(new):
         assert world.end.result(world.run(spoke.spoke_id).cid).state is EndState.SUCCEEDED
+
+
+def test_a_spoke_whose_only_relay_was_replaced_learns_of_the_next_one_from_it(world):
+    """It has taken the document that removed the old relay, and nobody else can tell it of the new one."""
+    spoke = world.add_spoke()
+    with world.listening(spoke) as listening:
+        with world.relay(world.relays[0]):
+            world.end.wait_live(spoke.spoke_id)
+            world.pin_relays()
+            listening.daemon._trust.catch_up(listening.daemon.uplink)
+            assert listening.daemon.uplink.trust.document.pins("relay") == ()
+        new = world.add_relay()
+        world.pin_relays(new)
+        with world.relay(new):
+            assert world.end.result(world.run(spoke.spoke_id).cid, 60).state is EndState.SUCCEEDED
+        assert listening.daemon.uplink.trust.document.pins("relay") == (new.pin,)
+
+
+def test_trust_of_another_hub_is_not_taken_from_whoever_brings_it(world):
+    spoke = world.add_spoke()
+    other = FakeHub()
+
+    async def offer(listening, frames):
+        host, _, port = listening.address.rpartition(":")
+        context = unverified_client_context()
+        opened = await dial((host, int(port)), hop.TRUST_PATH, tls=context, check=lambda _peer: None)
+        greeting = hop.read(await opened.receive())
+        assert (greeting.spoke, greeting.wants, greeting.trust) == ("", "trust", world.hub.chain.version)
+        for frame in frames:
+            await opened.send(frame)
+        await opened.send(hop.write(hop.End(0)))
+        with pytest.raises(ConnectionLost):
+            await drained(opened)
+
+    with world.listening(spoke) as listening:
+        for frames in (other.chain.frames, [b"junk"], world.hub.chain.frames):
+            before = listening.door.refused["trust"]
+            asyncio.run(offer(listening, frames))
+            assert listening.door.refused["trust"] == before + 1
+        assert listening.daemon.uplink.trust.version == world.hub.chain.version
+        with world.relay():
+            assert world.end.result(world.run(spoke.spoke_id).cid).state is EndState.SUCCEEDED
 
 
 def test_a_proxy_stands_between_relay_and_spoke(world):
