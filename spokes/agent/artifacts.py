@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
-from spokes.agent.errors import GatewayUnreachable
+from spokes.agent.errors import GatewayUnreachable, MachineUnreachable
 from spokes.agent.home import SHA256
 from spokes.agent.job_folder import folder_of
 from spokes.agent.results import artifacts_in
@@ -75,7 +75,7 @@ class ArtifactCourier:
             except (Refused, OSError) as error:
                 logger.warning("artifact not taken", extra={"job": cid, "why": str(error)})
                 break
-            except GatewayUnreachable as error:
+            except (GatewayUnreachable, MachineUnreachable) as error:
                 if time.monotonic() > ends:
                     logger.warning("artifact not brought", extra={"job": cid, "why": str(error)})
                     break

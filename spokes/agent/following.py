@@ -119,6 +119,8 @@ class Follower:
                 return True
             if seen.data:
                 shipper.ship(seen)
+            elif seen.cut_off:
+                self._stopping.wait(LOOK_S)
             elif shipper.idle:
                 shipper.remember()
                 return True

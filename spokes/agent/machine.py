@@ -45,13 +45,14 @@ class Seen:
 
     `data` are whole records of the spool from where the watch stood, `after` is where it stands now. `outcome` is the
     file of that name, given as soon as it exists, though there may be more data. `lost`: no outcome, no more data, and
-    no supervisor that could still write any.
+    no supervisor that could still write any. `cut_off`: nobody could look just now.
     """
 
     data: bytes
     after: Position
     outcome: bytes | None
     lost: bool
+    cut_off: bool = False
 
 
 class Watch(Protocol):

@@ -12,6 +12,7 @@ from wire.errors import Code, Refused
 from wire.messages import Command, EndState, Op, Output, Result
 
 _MIB = 1024 * 1024
+_SHOWN_MAX = 500
 
 
 def deeds(sites: Sites) -> Deeds:
@@ -29,7 +30,9 @@ def check(sites: Sites, command: Command) -> Result:
     )
     if machine.connecting.weak:
         message += f"; warning: {machine.connecting.weak}, which only its setting allow_weak lets pass"
-    shown = {name: str(facts[name]) for name in ("python", "system", "release", "machine", "hostname", "home")}
+    shown = {
+        name: str(facts[name])[:_SHOWN_MAX] for name in ("python", "system", "release", "machine", "hostname", "home")
+    }
     return _said(message, shown | {"free_bytes": str(free)})
 
 

@@ -20,7 +20,7 @@ from wire.errors import Code, Refused, excerpt
 logger = logging.getLogger(__name__)
 
 _HEAD = struct.Struct(">II")
-_REPLY_MAX = 256 * 1024 * 1024
+_REPLY_MAX = 32 * 1024 * 1024
 _NOISE_MAX = 64 * 1024
 _START_S = 30.0
 _ANSWER_S = 120.0

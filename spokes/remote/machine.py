@@ -126,7 +126,7 @@ class RemoteMachine:
                 self._forget_job(cid)
 
     def open_file(self, path: str) -> BinaryIO:
-        """For reading, a piece at a time; OSError if it is no plain file."""
+        """For reading, a piece at a time; OSError if it is no plain file, MachineUnreachable if nobody can say."""
         return io.BufferedReader(_RemoteFile(self, path), _READ_BYTES)
 
     def read(self, path: str, offset: int, size: int) -> bytes:
@@ -134,8 +134,6 @@ class RemoteMachine:
             return self.connecting.ask("read", path=path, offset=offset, size=size).body
         except Fault as fault:
             raise OSError(fault.shown.get("errno", errno.EIO), str(fault)) from fault
-        except (MachineUnreachable, Refused) as error:
-            raise OSError(errno.EIO, str(error)) from error
 
     def _run_program(self, program: Program) -> Ran:
         name, *arguments = program.argv

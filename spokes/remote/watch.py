@@ -98,7 +98,7 @@ class RemoteWatch:
         if now - self._cut_off_since > GIVE_UP_S:
             raise error
         time.sleep(min(wait_s, _PAUSE_S))
-        return Seen(b"", self.position, self._outcome, lost=False)
+        return Seen(b"", self.position, None, lost=False, cut_off=True)
 
     def _is_lost(self, supervisor: str) -> bool:
         if supervisor != "none":

@@ -14,6 +14,7 @@ import pytest
 import zstandard
 
 from spokes.agent.errors import MachineUnreachable
+from spokes.remote import watch
 from tests.fakes.ssh_world import endpoint_of, ssh_world
 from tests.services.sshd import running_sshd
 from wire.keys import new_id
@@ -94,6 +95,37 @@ def test_secrets_outputs_and_artifacts_go_their_ways(world):
         assert [(one.name, one.value) for one in result.outputs] == [("Answer", "42")]
         assert [(one.name, one.size) for one in result.artifacts] == [("report.txt", 8)]
         assert result.artifacts[0].artifact in world.gateway.artifacts
+
+
+def test_an_artifact_is_brought_though_the_connection_dies_while_it_is_read(world):
+    with world.serving() as daemon:
+        assert world.end.result(world.run().cid).state == "succeeded"
+        link = only_machine(daemon).connecting.link()
+        ask, cuts = link.ask, []
+
+        def cut_off(do, body=b"", **request):
+            if do == "read" and not cuts:
+                cuts.append(do)
+                world.sshd.cut()
+            return ask(do, body, **request)
+
+        link.ask = cut_off
+        result = world.end.result(world.run("head -c 3000000 /dev/urandom > big; new_artifact big").cid)
+        assert cuts
+        assert result.artifacts[0].artifact in world.gateway.artifacts
+
+
+def test_a_server_that_falls_silent_is_left_and_asked_anew(world, monkeypatch, tmp_path):
+    monkeypatch.setattr(watch, "_GRACE_S", 1.0)
+    witness = tmp_path / "witness"
+    with world.serving() as daemon:
+        sent = world.run(counting(witness, 30))
+        some_lines(world, sent)
+        world.sshd.pause()
+        assert world.end.result(sent.cid).state == "succeeded"
+        assert printed(world, sent) == [f"line {number}" for number in range(1, 31)]
+        assert only_machine(daemon).connecting.made == 2
+        world.sshd.cut()
 
 
 def test_a_cancel_ends_the_run_and_its_grandchildren(world, tmp_path):
