@@ -8,21 +8,23 @@ from dataclasses import asdict
 from typing import Any
 
 from hub.acting import Acting, Itself
-from hub.errors import Conflict, Invalid
+from hub.errors import Conflict
 from hub.events.record import record
 from hub.infrastructure import spokes
 from hub.infrastructure.display_names import shown
+from hub.infrastructure.ssh_input import checked_host, checked_port, split_address
 from hub.projects import targeting
 from hub.states import SpokeKind, SpokeState
 from hub.storage.models import Introduction, Spoke, Target
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
-from wire.address import is_address
 from wire.errors import Code, Refused
 from wire.exchange import Received
 from wire.keys import thumbprint
 from wire.messages import Enrol
 from wire.topology import DEFAULT_FLEET
+
+LISTENING_PORT = 8444
 
 
 def expect(context: Acting, target: Target) -> Introduction:
@@ -87,15 +89,25 @@ def let_in(received: Received, vault: Vault, seals: RowSeals, now_ms: int) -> Sp
     return spoke
 
 
-def move(context: Acting, spoke_id: str, address: str) -> Spoke:
+def checked_address(address: str, *, allow_inner: bool) -> str:
+    """HOST:PORT as relays dial it.
+
+    Raises:
+        Invalid: it is none, or one that only an administrator's setting allows.
+    """
+    host, port = split_address(address, LISTENING_PORT)
+    host = checked_host(host, allow_inner=allow_inner, field="address")
+    checked_port(port, field="address")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def move(context: Acting, spoke_id: str, address: str, *, allow_inner: bool) -> Spoke:
     """Relays dial it elsewhere from now on; it must show the same key there."""
     row = spokes.find_spoke(spoke_id)
     if row.kind != SpokeKind.LISTENING:
         raise Conflict(f"spoke {row.name!r} is a {row.kind} one: nobody dials it")
-    if not is_address(address):
-        raise Invalid("expected HOST:PORT", field="address")
     context.seals.check(row)
-    row.address = address
+    row.address = checked_address(address, allow_inner=allow_inner)
     spokes.seal_and_save(context.seals, row)
     return row
 

@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 from hub.acting import Acting
 from hub.errors import Invalid
-from hub.infrastructure.listening import expect
-from hub.infrastructure.ssh_input import checked_host, split_address
+from hub.infrastructure.listening import checked_address, expect
 from hub.infrastructure.targets import check_name, checked_roles, put_into
 from hub.states import Health, TargetKind
 from hub.storage.models import Target
 from wire.errors import Refused
 from wire.keys import parse_thumbprint
-
-LISTENING_PORT = 8444
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ def introduce(context: Acting, wanted: Introduced) -> Target:
     """The target of a machine that will answer there with that key; no spoke serves it yet."""
     check_name(wanted.name)
     endpoint = {
-        "address": _checked_address(wanted.address, allow_inner=wanted.allow_inner),
+        "address": checked_address(wanted.address, allow_inner=wanted.allow_inner),
         "thumbprint": _checked_thumbprint(wanted.thumbprint),
     }
     row = Target(
@@ -49,14 +46,6 @@ def introduce(context: Acting, wanted: Introduced) -> Target:
     put_into(row, wanted.environments)
     expect(context, row)
     return row
-
-
-def _checked_address(address: str, *, allow_inner: bool) -> str:
-    host, port = split_address(address, LISTENING_PORT)
-    if not 1 <= port <= 65_535:
-        raise Invalid("expected a port from 1 to 65535", field="address")
-    host = checked_host(host, allow_inner=allow_inner, field="address")
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _checked_thumbprint(text: str) -> str:

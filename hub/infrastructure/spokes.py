@@ -72,7 +72,16 @@ def revoke_spoke(context: Acting, spoke_id: str, reason: str = "") -> tuple[Spok
     if row.kind != SpokeKind.RELAY or not was_trusted:
         return row, ""
     published = publish_trust(context, without_pin("relay", row.tls_spki), reason=f"relay {row.name} revoked")
-    return row, published.sentence
+    return row, published.sentence or _unreached()
+
+
+def _unreached() -> str:
+    """What it means that no relay is left, where that matters to somebody."""
+    trusted = Spoke.select().where(Spoke.state == SpokeState.TRUSTED)
+    if trusted.where(Spoke.kind == SpokeKind.RELAY).exists():
+        return ""
+    waiting = trusted.where(Spoke.kind == SpokeKind.LISTENING).count()
+    return f"no relay is left: {waiting} listening spokes are not reached before one is approved" if waiting else ""
 
 
 def tenant_of(row: Spoke) -> Tenant:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from hub.errors import Conflict
-from hub.infrastructure import join_codes, spokes, targets
+from hub.infrastructure import join_codes, listening, spokes, targets
 from hub.operations.body import Body, IfVersion, Line, Name, Nothing, Ref, RefList, Reply, RoleList
 from hub.operations.context import Context
 from hub.operations.operation import Done, Operation, Scope
@@ -45,6 +45,13 @@ class OfSpoke(Body):
 class RevokeSpoke(Body):
     spoke: Ref
     reason: Line = ""
+
+
+class MoveSpoke(Body):
+    """`address`: HOST:PORT at which relays dial it from now on."""
+
+    spoke: Ref
+    address: Annotated[str, StringConstraints(max_length=255)]
 
 
 class CreateJoinCode(Body):
@@ -133,6 +140,14 @@ def _approve(context: Context, body: OfSpoke) -> Done:
 def _revoke(context: Context, body: RevokeSpoke) -> Done:
     row, notice = spokes.revoke_spoke(context, spoke_row(body.spoke).id, body.reason)
     return Done(spoke_view(row, notice), f"spoke:{row.id}", detail={"name": row.name, "reason": body.reason})
+
+
+def _move(context: Context, body: MoveSpoke) -> Done:
+    row = spoke_row(body.spoke)
+    before = row.address
+    row = listening.move(context, row.id, body.address, allow_inner=context.allow_inner_targets)
+    detail = {"name": row.name, "from": before, "to": row.address}
+    return Done(spoke_view(row), f"spoke:{row.id}", detail=detail)
 
 
 def _join_scopes(body: CreateJoinCode) -> tuple[Scope, ...]:
@@ -227,6 +242,14 @@ OPERATIONS = (
         SpokeView,
         Permission.SPOKE_APPROVE,
         _revoke,
+    ),
+    Operation(
+        "spoke.move",
+        "Say where relays dial a listening spoke",
+        MoveSpoke,
+        SpokeView,
+        Permission.SPOKE_APPROVE,
+        _move,
     ),
     Operation(
         "join-code.create",

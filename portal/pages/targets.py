@@ -101,6 +101,7 @@ def make_code() -> ResponseReturnValue:
     """The code is shown on the answer of this form and nowhere else again."""
     form = request.form
     wanted = {
+        "role": form.get("kind", "spoke"),
         "roles": [word for word in form.get("roles", "").replace(",", " ").split() if word],
         "environments": form.getlist("environment"),
         "name_pattern": form.get("name_pattern", ""),
@@ -111,6 +112,7 @@ def make_code() -> ResponseReturnValue:
     except StepUpNeeded:
         back = url_for(
             "targets.new",
+            kind=form.get("kind", "spoke"),
             roles=form.get("roles", ""),
             environment=form.getlist("environment"),
             name_pattern=form.get("name_pattern", ""),
@@ -146,10 +148,11 @@ def _new_page(made: dict[str, object] | None = None) -> ResponseReturnValue:
 def _ask(operation: str, wanted: dict[str, str], target: str | None, words: str) -> ResponseReturnValue:
     back = url_for("targets.show", target=target) if target else url_for("targets.index")
     try:
-        change(operation, wanted)
+        done = change(operation, wanted)
     except (Refused, StillAsked) as error:
         return _refused(back, error)
-    return said(back, words)
+    notice = str(done.get("notice") or "")
+    return said(back, f"{words} But {notice}.", "wait") if notice else said(back, words)
 
 
 def _refused(back: str, error: Refused | StillAsked) -> ResponseReturnValue:

@@ -7,7 +7,7 @@ import pytest
 
 from hub.access import caller
 from hub.infrastructure import spokes
-from hub.states import SpokeState, TaskState
+from hub.states import SpokeKind, SpokeState, TaskState
 from hub.storage.database import connection, write_tx
 from hub.storage.models import ApiKey, Deployment, JoinToken, Package, Session, Spoke, User, now_ms
 from portal import login
@@ -22,7 +22,7 @@ def go_stale() -> None:
         Session.update(reauthenticated_at=now_ms() - caller.STEP_UP_MS - 1).execute()
 
 
-def pending_spoke(portal, name: str) -> Spoke:
+def pending_spoke(portal, name: str, **place) -> Spoke:
     sign, box = SigningKey.generate(), BoxKey.generate()
     row = Spoke(
         name=name,
@@ -30,6 +30,7 @@ def pending_spoke(portal, name: str) -> Spoke:
         sign_pk=sign.verify_key.pk.hex(),
         sign_kid=sign.kid.hex(),
         box_pk=box.public.pk.hex(),
+        **place,
     )
     with connection(), write_tx():
         portal.api.installed.seals.seal(row)
@@ -110,6 +111,16 @@ def test_trusting_a_spoke_asks_for_the_password_and_comes_back(portal, ann):
     assert ann.cookie() != before
     ann.submit(f"/targets/spokes/{row.id}/approve", page="/targets")
     assert Spoke.get_by_id(row.id).state is SpokeState.TRUSTED
+
+
+def test_spokes_and_relays_stand_on_one_page_with_whole_thumbprints_and_are_revoked_there(portal, ann):
+    row = pending_spoke(portal, "ear-1", kind=SpokeKind.LISTENING, address="ear-1.example:10933", fleet="default")
+    page = ann.get("/spokes").text
+    with connection():
+        assert spokes.thumbprint_of(row) in page
+    assert "ear-1.example:10933, no relay has said anything of it" in page
+    ann.submit(f"/targets/spokes/{row.id}/revoke", page="/spokes")
+    assert Spoke.get_by_id(row.id).state is SpokeState.REVOKED
 
 
 def test_a_thumbprint_that_is_not_the_spokes_trusts_nobody(portal, ann):

@@ -19,6 +19,7 @@ PAGES = (
     "/tasks",
     "/tasks?state=failed",
     "/tasks/TASK",
+    "/spokes",
     "/targets",
     "/targets/web-1",
     "/targets/build-1",

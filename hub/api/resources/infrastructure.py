@@ -67,6 +67,7 @@ def show_spoke(_: Call, spoke: str) -> SpokeView:
 
 SPOKES.change("POST", "/spokes/<spoke>/approve", "spoke.approve")
 SPOKES.change("POST", "/spokes/<spoke>/revoke", "spoke.revoke")
+SPOKES.change("POST", "/spokes/<spoke>/move", "spoke.move")
 SPOKES.change("POST", "/spokes/<spoke>/rotate", "spoke.rotate")
 SPOKES.change("POST", "/spokes/<spoke>/replace", "spoke.replace")
 

@@ -3,15 +3,15 @@
 import click
 
 from hub.cli.client import printing
-from hub.cli.client.hub_api import api, part
+from hub.cli.client.hub_api import Json, api, part
 from hub.cli.ending import CommandFailed, Status
 
-COLUMNS = ("name", "kind", "state", "last_seen", "software", "thumbprint")
+COLUMNS = ("name", "kind", "state", "address", "relay", "reached", "last_seen", "software", "thumbprint")
 
 
 @click.group()
 def spoke() -> None:
-    """Spokes: the programs that carry work to targets."""
+    """Spokes and relays: the programs that carry work to targets."""
 
 
 @spoke.command(name="list")
@@ -39,8 +39,9 @@ def approve(ctx: click.Context, name: str, thumbprint: str | None) -> None:
             f"{name} has another thumbprint:\n  given {thumbprint}\n  found {found['thumbprint']}\nnot approved",
             Status.NOT_ALLOWED,
         )
-    hub.post(f"/spokes/{part(name)}/approve", {"thumbprint": found["thumbprint"]})
+    done = hub.post(f"/spokes/{part(name)}/approve", {"thumbprint": found["thumbprint"]})
     click.echo(f"{name} is trusted")
+    _tell(done)
 
 
 @spoke.command()
@@ -69,5 +70,22 @@ def replace(ctx: click.Context, name: str, replaces: str, thumbprint: str) -> No
 @click.pass_context
 def revoke(ctx: click.Context, name: str, reason: str) -> None:
     """Trust a spoke no longer: at once, its running jobs included."""
-    api(ctx.obj["url"]).post(f"/spokes/{part(name)}/revoke", {"reason": reason})
+    done = api(ctx.obj["url"]).post(f"/spokes/{part(name)}/revoke", {"reason": reason})
     click.echo(f"{name} is revoked")
+    _tell(done)
+
+
+@spoke.command()
+@click.argument("name")
+@click.argument("address")
+@click.pass_context
+def move(ctx: click.Context, name: str, address: str) -> None:
+    """Let relays dial the listening spoke NAME at ADDRESS (HOST:PORT); it must show the same key there."""
+    done = api(ctx.obj["url"]).post(f"/spokes/{part(name)}/move", {"address": address})
+    click.echo(f"{name} is dialled at {done['address']}")
+
+
+def _tell(done: Json) -> None:
+    """What is left to do, where something is."""
+    if done["notice"]:
+        click.echo(printing.plain(done["notice"]), err=True)

@@ -110,7 +110,8 @@ def test_a_revoked_relay_has_no_pin_no_account_and_carries_for_nobody(enrolling,
     carriers = Carriers(hub.seals)
     assert carriers.carries(relay.id, spoke.id)
     with write_tx():
-        revoke_spoke(hub.acting(), relay.id)
+        _, notice = revoke_spoke(hub.acting(), relay.id)
+        assert notice == "no relay is left: 1 listening spokes are not reached before one is approved"
         # In the very transaction: trust goes first, connections and account after.
         assert trust_chain().document.pins("relay") == ()
     assert not carriers.carries(relay.id, spoke.id)
@@ -160,7 +161,7 @@ def test_the_fleet_is_made_anew_when_somebody_comes_moves_or_goes_and_not_otherw
     assert fleet.sweep()
     assert not fleet.sweep()
     with write_tx():
-        move(hub.acting(), spoke.id, "10.0.0.9:10933")
+        move(hub.acting(), spoke.id, "10.0.0.9:10933", allow_inner=False)
     assert fleet.sweep()
     assert named(hub) == [(spoke.id, "10.0.0.9:10933")]
     with write_tx():
@@ -192,9 +193,11 @@ def test_who_is_not_dialled_cannot_be_moved(enrolling, hub):
     _, listening = enrol(enrolling, hub, "listening", "web-2")
     with write_tx():
         with pytest.raises(Conflict, match="nobody dials it"):
-            move(hub.acting(), polling.id, "elsewhere:1")
-        with pytest.raises(Invalid, match="HOST:PORT"):
-            move(hub.acting(), listening.id, "elsewhere")
+            move(hub.acting(), polling.id, "elsewhere:1", allow_inner=False)
+        for address in ("", "-rf:1", "elsewhere:0", "elsewhere:x", "127.0.0.1:1", "169.254.169.254:80"):
+            with pytest.raises(Invalid):
+                move(hub.acting(), listening.id, address, allow_inner=False)
+        assert move(hub.acting(), listening.id, "127.0.0.1:1", allow_inner=True).address == "127.0.0.1:1"
 
 
 def test_one_that_was_introduced_is_dialled_at_once_and_let_in_by_its_thumbprint(enrolling, hub, fleet):
