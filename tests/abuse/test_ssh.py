@@ -234,6 +234,19 @@ def test_t122_secrets_are_nowhere_on_the_target(world, tmp_path):
     assert not found
 
 
+def test_t122_what_lets_us_in_is_not_told_to_the_run(world):
+    script = 'echo "key $(get_variable Manyarm.Endpoint.private_key | grep -c PRIVATE)"; sleep 1'
+    with world.serving():
+        sent = world.run(script)
+        file = world.target_home / "jobs" / sent.cid / "job.json"
+        world.end.wait(file.exists, "the job's file")
+        said = file.read_text()
+        assert world.end.result(sent.cid).state in {"succeeded", "failed"}
+        assert b"key 0" in world.end.whole_log(sent.cid)
+    assert '"endpoint"' not in said
+    assert world.sshd.host_key not in said
+
+
 def _places_of(word, home):
     """Where the target's other users or its disk could show it."""
     for process in psutil.process_iter():
