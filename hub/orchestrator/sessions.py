@@ -19,6 +19,8 @@ from hub.orchestrator.parts import EngineParts
 from hub.states import Health, OutboxKind, OutboxState
 from hub.storage.database import current_transaction
 from hub.storage.models import FormerKey, Introduction, Outbox, Spoke, SpokeConflict, SpokeSession, Target
+from hub.storage.models.table import canonical_json
+from hub.storage.prepared import Prepared, PreparedRows, hole
 from hub.trust.telling import order
 from wire.errors import Code, Refused
 from wire.exchange import SKEW_S, Received
@@ -32,6 +34,20 @@ FORMER_MS = 15 * 60 * 1000
 _WAITING_MAX = 8
 _DISK_LOW_MB = 500
 _BEAT_SLACK_MS = 2_000
+
+_SESSION = PreparedRows(SpokeSession, lambda: SpokeSession.select().where(SpokeSession.nonce == hole("nonce")))
+_COUNTER = Prepared(
+    lambda: SpokeSession.update(last_counter=hole("counter"), live=True).where(SpokeSession.id == hole("id"))
+)
+_SEEN = Prepared(lambda: Spoke.update(last_seen_at=hole("at"), load=hole("load")).where(Spoke.id == hole("id")))
+_SKEW = Prepared(lambda: Spoke.select(Spoke.clock_skew_s, Spoke.trust_version).where(Spoke.id == hole("id")))
+_SILENT = Prepared(
+    lambda: (
+        SpokeSession.select(SpokeSession.id, SpokeSession.spoke, Spoke.last_seen_at)
+        .join(Spoke, on=(Spoke.id == SpokeSession.spoke))
+        .where(SpokeSession.live, SpokeSession.valid_until.is_null(), Spoke.last_seen_at < hole("before_ms"))
+    )
+)
 # A beat that was sealed as the session changed may come after the first one of the next session.
 _CHANGE_OVER_MS = 2_000
 _CONFLICT_SAID_MS = 3600 * 1000
@@ -135,12 +151,7 @@ class Sessions:
         """Live sessions whose spokes missed their beats, those spokes, and when each was last heard; only read."""
         limits = self._parts.limits
         before_ms = self._parts.clock_ms() - limits.missed_beats * limits.heartbeat_s * 1000 - _BEAT_SLACK_MS
-        query: Any = (
-            SpokeSession.select(SpokeSession.id, SpokeSession.spoke, Spoke.last_seen_at)
-            .join(Spoke, on=(Spoke.id == SpokeSession.spoke))
-            .where(SpokeSession.live, SpokeSession.valid_until.is_null(), Spoke.last_seen_at < before_ms)
-        )
-        return list(query.tuples())
+        return _SILENT.tuples(before_ms=before_ms)
 
     def forget(self, spoke: str) -> None:
         """A spoke that is not trusted any more has no session."""
@@ -166,7 +177,7 @@ class Sessions:
     def _beat(self, received: Received) -> Code | None:
         body, spoke = received.body, received.signer.owner
         assert isinstance(body, Heartbeat)
-        session = SpokeSession.get_or_none(SpokeSession.nonce == received.header.ses)
+        session = _SESSION.one(nonce=received.header.ses)
         if session is None or session.spoke != spoke or session.hub_nonce != body.hub_nonce:
             return Code.ENV_SESSION
         if body.counter <= session.last_counter:
@@ -176,16 +187,16 @@ class Sessions:
             if now_ms - (session.valid_until - FORMER_MS) > _CHANGE_OVER_MS:
                 self.conflict(spoke, "it goes on in a session that a later one has replaced")
             return Code.ENV_SESSION
-        SpokeSession.update(last_counter=body.counter, live=True).where(SpokeSession.id == session.id).execute()
+        _COUNTER.run(id=session.id, counter=body.counter)
         load = {name: getattr(body.load, name) for name in ("cpu_percent", "memory_mb", "disk_free_mb", "jobs_running")}
-        Spoke.update(last_seen_at=now_ms, load=load).where(Spoke.id == spoke).execute()
+        _SEEN.run(id=spoke, at=now_ms, load=canonical_json(load))
         if not session.live:
             self._went_live(session, now_ms)
             self._take_over_key(spoke, received)
         if self._is_double(spoke, now_ms):
             return None
-        row: Any = Spoke.select(Spoke.clock_skew_s, Spoke.trust_version).where(Spoke.id == spoke).tuples().first()
-        health, reason = self.health_of(row[0], row[1], body.load.disk_free_mb)
+        ((skew_s, trust_version),) = _SKEW.tuples(id=spoke)
+        health, reason = self.health_of(skew_s, trust_version, body.load.disk_free_mb)
         self._set_health(spoke, health, reason)
         return None
 
