@@ -14,6 +14,7 @@ _FAMILIES = (
     ("targets", "Targets", "targets.index", Permission.TARGET_VIEW),
     ("packages", "Packages", "packages.index", Permission.PACKAGE_VIEW),
     ("audit", "Audit", "audit.index", Permission.EVENT_VIEW),
+    ("keys", "Keys", "keys.index", Permission.KEY_EDIT),
 )
 
 # A release is looked at inside its project, and a target is added among the targets.

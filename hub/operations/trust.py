@@ -9,7 +9,7 @@ from hub.operations.context import Context
 from hub.operations.operation import Done, Operation
 from hub.permissions import Permission
 from hub.queries.infrastructure import SpokeView, spoke_row, spoke_view
-from hub.states import SpokeState
+from hub.states import SpokeKind, SpokeState
 from hub.trust.replacing import replace_spoke
 from hub.trust.rotation import KeyName, rotate
 from hub.trust.telling import order
@@ -63,8 +63,12 @@ def _rotate_spoke(context: Context, body: RotateSpoke) -> Done:
     row = spoke_row(body.spoke)
     if row.state != SpokeState.TRUSTED:
         raise Conflict(f"spoke {row.name!r} is {row.state}: only a trusted one has keys to rotate")
+    if row.kind == SpokeKind.RELAY:
+        raise Conflict(f"{row.name!r} is a relay, whose key stands in the trust document: revoke it, and enrol it anew")
     order(row.id, Op.ROTATE_KEYS, context.now_ms)
     notice = "it is asked now if it is there; where it does not answer within 15 minutes, ask again"
+    if row.kind == SpokeKind.LISTENING:
+        notice += "; its signing key stays, for it stands in the certificate that relays know it by"
     return Done(SpokeAsked(id=row.id, notice=notice), f"spoke:{row.id}", detail={"name": row.name})
 
 

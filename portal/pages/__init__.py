@@ -2,19 +2,7 @@
 
 from flask import Blueprint
 
-from portal.pages import (
-    account,
-    adding,
-    audit,
-    dashboard,
-    packages,
-    projects,
-    releases,
-    setup,
-    spokes,
-    targets,
-    tasks,
-)
+from portal.pages import account, adding, audit, dashboard, keys, packages, projects, releases, setup, targets, tasks
 
 ALL_PAGES: tuple[Blueprint, ...] = (
     dashboard.pages,
@@ -23,9 +11,9 @@ ALL_PAGES: tuple[Blueprint, ...] = (
     tasks.pages,
     targets.pages,
     adding.pages,
-    spokes.pages,
     packages.pages,
     audit.pages,
+    keys.pages,
     account.pages,
     setup.pages,
 )

@@ -33,6 +33,7 @@ PAGES = (
     "/packages?id=storefront",
     "/audit",
     "/audit?action=deployment.create",
+    "/keys",
     "/account",
     "/account/password",
     "/prove",

@@ -23,6 +23,11 @@ from wire.trust import TrustChain, read_trust
 SPKI = "ab" * 32
 
 
+@pytest.fixture
+def installed_hub(installed_hub_on_each):
+    return installed_hub_on_each
+
+
 def turn(acting, name, **how):
     with write_tx():
         return rotate(acting, name, **how)

@@ -25,6 +25,11 @@ DAY_MS = 86_400_000
 
 
 @pytest.fixture
+def installed_hub(installed_hub_on_each):
+    return installed_hub_on_each
+
+
+@pytest.fixture
 def upkeep(acting):
     return Upkeep(UpkeepParts(lambda: acting, lambda: None))
 
