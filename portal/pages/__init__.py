@@ -2,7 +2,20 @@
 
 from flask import Blueprint
 
-from portal.pages import account, adding, audit, dashboard, keys, packages, projects, releases, setup, targets, tasks
+from portal.pages import (
+    account,
+    adding,
+    audit,
+    dashboard,
+    keys,
+    packages,
+    projects,
+    releases,
+    setup,
+    spokes,
+    targets,
+    tasks,
+)
 
 ALL_PAGES: tuple[Blueprint, ...] = (
     dashboard.pages,
@@ -11,6 +24,7 @@ ALL_PAGES: tuple[Blueprint, ...] = (
     tasks.pages,
     targets.pages,
     adding.pages,
+    spokes.pages,
     packages.pages,
     audit.pages,
     keys.pages,
