@@ -145,9 +145,9 @@ def _enrol(settings: SpokeSettings, chosen: argparse.Namespace) -> int:
     address = chosen.hub or code.address
     home = SpokeHome(settings.home)
     home.make()
+    wish = _wish(home, chosen)
     lock = home.hold()
     gateway = Gateway(address, timeout_s=settings.limits.gateway_timeout_s, proxy=settings.https_proxy)
-    wish = _wish(home, chosen)
     print(f"The hub must show root {thumbprint_of_digest(code.root_thumbprint)}; asking {address}", flush=True)
     try:
         made = Enroller(home, gateway, say=lambda line: print(line, flush=True)).enrol(

@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 2.0
 # A dead relay's mailboxes are free after at most two of these, and another one asks within ten seconds.
-_BROKER_HEARTBEAT_S = 8
+_BROKER_HEARTBEAT_S = 6
 
 
 class BrokerConnection(Carrier, Protocol):

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -116,6 +117,22 @@ def test_a_run_outlives_its_relay_and_another_relay_brings_the_rest(world, tmp_p
             lines = world.end.whole_log(sent.cid).decode().splitlines()
             assert [line for line in lines if line.startswith("line ")] == [f"line {i}" for i in range(1, 51)]
     assert witness.read_text() == "start\nend\n"
+
+
+@pytest.mark.slow
+def test_a_relay_that_stands_still_is_found_out_by_both_sides_and_another_takes_over(world):
+    """Its sockets stay open and say nothing, as when its machine has lost the network."""
+    spoke = world.add_spoke()
+    first, second = world.relays[0], world.add_relay()
+    with world.listening(spoke), world.relay_process(first) as frozen:
+        world.end.wait_live(spoke.spoke_id)
+        with world.relay_process(second):
+            frozen.send_signal(signal.SIGSTOP)
+            try:
+                sent = world.run(spoke.spoke_id, "echo carried by the other one")
+                assert world.end.result(sent.cid, 90).state is EndState.SUCCEEDED
+            finally:
+                frozen.send_signal(signal.SIGCONT)
 
 
 def test_why_a_spoke_is_not_reached_is_told_to_the_hub(world):
