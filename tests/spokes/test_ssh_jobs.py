@@ -272,6 +272,7 @@ def test_one_spoke_serves_several_targets_at_once(world, tmp_path):
         assert len(daemon.sites.known()) == 2
 
 
+@pytest.mark.slow
 def test_the_second_version_of_a_package_sends_what_changed(world):
     rng = random.Random(7)
     first = bytearray(rng.randbytes(100 * 1024 * 1024))
