@@ -186,6 +186,8 @@ class Supervision:
                 if not self._read(key.data):
                     selector.unregister(key.fd)
             elif key.data is service:
+                # A script may ask for what the worker set just before it started the script.
+                self._hear_worker(control, service)
                 service.exchange()
             else:
                 self._hear_worker(control, service)
@@ -203,7 +205,11 @@ class Supervision:
         return bool(data)
 
     def _hear_worker(self, control: SupervisorChannel, service: ServiceSocket) -> None:
-        for message in control.receive():
+        messages = control.receive()
+        for message in messages:
+            if "variable" in message:
+                self.variables.set(message["variable"], message["value"])
+        for message in messages:
             # What scripts printed before the worker spoke stands before its words.
             self._drain(service)
             if "say" in message:
@@ -212,8 +218,6 @@ class Supervision:
                 self.spool.event(self._masked(message["event"]))
             elif "output" in message:
                 self.desk.set_output(message["output"], message["value"])
-            elif "variable" in message:
-                self.variables.set(message["variable"], message["value"])
             elif "artifact" in message:
                 self.artifacts.append(message["artifact"])
                 self.spool.event(
@@ -221,7 +225,7 @@ class Supervision:
                 )
             elif "script_ended" in message:
                 self._script_ended(control, service)
-            elif self._ending is None:
+            elif "done" in message and self._ending is None:
                 self.state, self.exit_code, self.message = message["done"], message["exit_code"], message["message"]
 
     def _script_ended(self, control: SupervisorChannel, service: ServiceSocket) -> None:

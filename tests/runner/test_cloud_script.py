@@ -261,3 +261,10 @@ def test_a_scripts_variables_say_what_the_target_is(cloud):
         properties={"tool": "bash"},
     )
     assert run.out.split() == ["eu-central-1", "assets", "shop"]
+
+
+def test_a_script_may_ask_at_once_for_what_was_set_just_before_it(cloud):
+    """Again and again, since it is a question of which of two messages is looked at first."""
+    for _ in range(15):
+        run = cloud("generic", "get_variable Manyarm.Account.Name", properties={"tool": "bash"})
+        assert run.out == "shop", run.text()
