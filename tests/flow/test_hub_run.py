@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -139,6 +140,8 @@ def test_a_cloud_target_is_served_by_the_hub_with_its_account(house):
 def test_a_spoke_whose_home_was_emptied_while_the_hub_was_down_is_followed_by_another(house):
     before = next(s for s in house.json("spoke", "list", "--json") if s["name"] == "hub")["id"]
     house.stop(for_good=False)
+    # An installed runner is there to be read.
+    subprocess.run(["chmod", "-R", "u+rwX", house.local_home], check=True)
     shutil.rmtree(house.local_home)
     (house.folder / "up.log").unlink()
     house.start()
