@@ -3,7 +3,8 @@
     frame from the relay -> buffer -> the service journals it -> "taken" to the relay -> the broker forgets it
     frame of ours -> the newest relay -> its broker has it safe -> "taken" -> the future is done
 
-What was sent and not answered when a relay goes is nobody's knowledge: its future fails, and its owner sends it again.
+What was sent and not answered goes to the next relay, before anything newer: the hub knows a frame that it has seen,
+and a log that stays in order has no gaps to show. What no relay took in time fails, and its owner sends it again.
 """
 
 import asyncio
@@ -156,6 +157,9 @@ class RelayedConnection:
         await websocket.send(hop.write(hop.Greeting(self.spoke_id, "mail", 0)))
         link = _Link(next(self._generations), websocket, self._loop)
         with self._lock:
+            # The former one may be gone without a word; should it live, what it has comes twice.
+            for former in self._links:
+                self._take_back(former)
             self._links.append(link)
         logger.info("relay connected", extra={"peer": websocket.peer})
         link.wake.set()
@@ -232,11 +236,21 @@ class RelayedConnection:
     def _gone(self, link: _Link) -> None:
         with self._lock:
             self._links.remove(link)
+            self._take_back(link)
             heir = self._links[-1] if self._links else None
-        _fail(link.unconfirmed.values(), ConnectionLost("the relay's connection ended"))
         self._subscription.lost(link.generation)
         if heir is not None:
             heir.wake.set()
+
+    def _take_back(self, link: _Link) -> None:
+        """What it has not confirmed waits again, in its order, before what came later; inside the lock."""
+        entries = [link.unconfirmed[number] for number in sorted(link.unconfirmed)]
+        link.unconfirmed.clear()
+        if self._closed:
+            _fail(entries, ConnectionLost("the connection is closed"))
+            return
+        self._waiting.extendleft(reversed(entries))
+        self._waiting_bytes += sum(len(entry.body) for entry in entries)
 
     async def _drop_the_late(self) -> None:
         while not self._closed:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 import urllib.error
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.tapping import Tap, tapping
+from tests.services.network import Cable
 from tests.services.ports import free_ports
 from tests.services.sshd import running_sshd
-from tests.services.whole import Whole, end, until
+from tests.services.whole import BIN, Whole, end, until
 
 KINDS = ("polling", "listening", "ssh", "local")
 # What `manyarm up` keeps beside the hub.
@@ -28,13 +30,21 @@ _ENDED = {"succeeded", "failed", "cancelled", "unknown"}
 class Conformance(Whole):
     """A target's name is its kind's name, which is also one of its roles.
 
-    `shared` is a folder in which the scripts of every kind may write, whatever user they run as.
+    `shared` is a folder in which the scripts of every kind may write, whatever user they run as. With a cable, the
+    machines of targets stand at its far end, and broker and gateway are reached through it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    kinds: tuple[str, ...] = KINDS
+
+    def __init__(self, folder: Path, cable: Cable | None = None) -> None:
+        self._cable = cable
         limits = {"MANYARM_LIMIT_HEARTBEAT_S": "2", "MANYARM_LIMIT_PICK_UP_S": "30"}
         house = ",".join(HOUSE)
         super().__init__(folder, **limits, MANYARM_HOUSE_SPOKES=house, MANYARM_ALLOW_INNER_TARGETS="true")
+        if cable is not None:
+            for bind in ("MANYARM_GATEWAY_BIND", "MANYARM_BROKER_BIND"):
+                self.environ[bind] = self.environ[bind].replace("127.0.0.1", cable.here)
+            self.environ["NO_PROXY"] += f",{cable.here}"
         self.shared = Path(tempfile.mkdtemp(prefix="manyarm-kit-"))
         self.shared.chmod(0o777)
         self._machines = ExitStack()
@@ -44,9 +54,9 @@ class Conformance(Whole):
         documents = "---\n".join(f"kind: Environment\nname: {name}\n" for name in ENVIRONMENTS)
         (self.folder / "places.yaml").write_text(documents)
         self.manyarm("apply", "-f", str(self.folder / "places.yaml"))
-        for kind in KINDS:
+        for kind in self.kinds:
             getattr(self, f"_add_{kind}")()
-        for kind in KINDS:
+        for kind in self.kinds:
             self.run_script(kind, "true")
 
     def stop(self) -> None:
@@ -63,12 +73,13 @@ class Conformance(Whole):
         (port,) = free_ports(1)
         words = [part for environment in ENVIRONMENTS for part in ("--environment", environment)]
         made = self.json("join-code", "create", "--role", "listening", *words, "--auto-approve", "--json")
-        self.spoke("listening", "enrol", made["code"], "--name", "listening", "--listen", f"127.0.0.1:{port}")
+        address = f"{self._cable.far if self._cable else '127.0.0.1'}:{port}"
+        self.spoke("listening", "enrol", made["code"], "--name", "listening", "--listen", address)
         self.start_spoke("listening")
 
     def _add_ssh(self) -> None:
         """A machine of which only its SSH server is known: root's, with a home of its own below the shared folder."""
-        sshd = self._machines.enter_context(running_sshd(self.shared / "sshd"))
+        sshd = self._machines.enter_context(running_sshd(self.shared / "sshd", over=self._cable))
         account = {
             "name": "kit",
             "kind": "ssh-key",
@@ -96,6 +107,19 @@ class Conformance(Whole):
         )
         body = {"name": "local", "roles": ["local"], "environments": list(ENVIRONMENTS)}
         self.call("PUT", f"/targets/{found[0]['id']}", body)
+
+    def _process(self, name: str, command: str, *words: str) -> subprocess.Popen[bytes]:
+        """Machines of their own stand at the far end of the cable, if there is one."""
+        if self._cable is None or name not in self.kinds:
+            return super()._process(name, command, *words)
+        with (self.folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                self._cable.wrapped(str(BIN / command), *words),
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
 
     def place(self, kind: str) -> Path:
         """The spoke's home on the target."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.network import may_lay_cables
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -31,6 +33,9 @@ PARTS = {
     "sshd": Part(
         lambda: shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin"),
         "apt-get install -y --no-install-recommends openssh-server",
+    ),
+    "namespaces": Part(
+        may_lay_cables, "apt-get install -y --no-install-recommends iproute2 (and run the tests as root)"
     ),
     "chromium": Part(
         lambda: shutil.which("chromium") or list(Path.home().glob(".cache/ms-playwright/chromium*")),

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.services.network import Cable
 from tests.services.ports import free_ports
 from tests.services.requires import requires
 
 READY_S = 15.0
+
+
+def _as_it_is(*command: str) -> tuple[str, ...]:
+    return command
 
 
 @dataclass
@@ -33,8 +38,8 @@ class Sshd:
     options: tuple[str, ...] = ()
     host_key_type: str = "ed25519"
     user: str = field(default_factory=getpass.getuser)
-
-    host = "127.0.0.1"
+    host: str = "127.0.0.1"
+    wrapped: Callable[..., tuple[str, ...]] = _as_it_is
 
     @property
     def log(self) -> str:
@@ -63,7 +68,7 @@ class Sshd:
         assert checked.returncode == 0, checked.stderr
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [self.program, "-D", "-e", "-f", str(self.folder / "sshd_config")], stdout=log, stderr=log
+                self.wrapped(self.program, "-D", "-e", "-f", str(self.folder / "sshd_config")), stdout=log, stderr=log
             )
         self._wait_ready()
 
@@ -132,7 +137,12 @@ class Sshd:
 
 @contextmanager
 def running_sshd(
-    folder: Path | None = None, *, options: tuple[str, ...] = (), user: str = "", host_key: str = "ed25519"
+    folder: Path | None = None,
+    *,
+    options: tuple[str, ...] = (),
+    user: str = "",
+    host_key: str = "ed25519",
+    over: Cable | None = None,
 ) -> Iterator[Sshd]:
     """A server until the block ends.
 
@@ -140,6 +150,7 @@ def running_sshd(
         folder: Its own; a new one by default.
         options: Lines of sshd_config that win over ours.
         user: Whom the client's key lets in; whoever runs the tests by default.
+        over: It stands at the far end of this cable.
     """
     requires("sshd")
     program = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
@@ -149,6 +160,8 @@ def running_sshd(
     place = folder or Path(tempfile.mkdtemp(prefix="manyarm-sshd-"))
     place.mkdir(mode=0o755, parents=True, exist_ok=True)
     sshd = Sshd(place, free_ports(1)[0], program, options=options, user=user or getpass.getuser())
+    if over is not None:
+        sshd.host, sshd.wrapped = over.far, over.wrapped
     sshd.make_host_key(host_key)
     _keygen(place / "client", "ed25519")
     shutil.copy(place / "client.pub", place / "authorized_keys")

@@ -12,7 +12,7 @@ from spokes.relayed.mail import CONNECTED, RelayedConnection
 from tests.services.ports import free_ports
 from wire import hop, tls
 from wire.connection import Outgoing
-from wire.errors import ConnectionLost, Nacked
+from wire.errors import Nacked
 from wire.join_code import JoinCode
 from wire.keys import SigningKey
 from wire.websocket import dial, prepare_loop
@@ -75,15 +75,23 @@ def test_what_the_broker_did_not_take_is_said_so_to_its_sender(spoke):
     relay(spoke, story)
 
 
-def test_what_no_relay_has_answered_is_nobodys_knowledge_when_it_goes(spoke):
-    sent = spoke.publish(Outgoing("events", "any", b"MAE1"))
+def test_what_a_relay_has_not_answered_goes_to_the_next_one_before_anything_newer(spoke):
+    sent = [spoke.publish(Outgoing("events", "any", b"MAE1 %d" % number)) for number in range(3)]
 
-    async def story(opened):
-        await opened.receive()
+    async def silent(opened):
+        assert [await opened.receive() for _ in range(3)] == [b"MAE1 0", b"MAE1 1", b"MAE1 2"]
+        await opened.send(hop.write(hop.Taken((2,))))
+        await asyncio.wrap_future(sent[1])
 
-    relay(spoke, story)
-    with pytest.raises(ConnectionLost):
-        sent.result(WAIT_S)
+    relay(spoke, silent)
+    sent.append(spoke.publish(Outgoing("events", "any", b"MAE1 3")))
+
+    async def honest(opened):
+        assert [await opened.receive() for _ in range(3)] == [b"MAE1 0", b"MAE1 2", b"MAE1 3"]
+        await opened.send(hop.write(hop.Taken((1, 2, 3))))
+        await asyncio.gather(*map(asyncio.wrap_future, sent))
+
+    relay(spoke, honest)
 
 
 def test_a_relay_hears_that_a_command_is_safe_only_after_it_was_acknowledged(spoke):
