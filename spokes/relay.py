@@ -105,6 +105,8 @@ class Relay:
                 document = await loop.run_in_executor(None, self._fleet.look)
                 if document is not None:
                     self._follow(document, carrier, passage)
+                if self._around is not None:
+                    self._around.hints.alive()
                 self._write_status(carrier)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), _LOOK_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311  Jitter.

@@ -30,6 +30,8 @@ _REASONS = {
     "thumbprint-differs": "whoever answers there has another thumbprint",
     "refused-by-peer": "it refuses the relay's certificate: does it hold the newest trust document?",
     "not-a-spoke": "what answers there is no spoke",
+    "proxy-refused": "the proxy between does not let the relay through",
+    "connection-lost": "the connection broke off",
     "name-unknown": "the name of its address is not known",
 }
 

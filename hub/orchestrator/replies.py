@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from peewee import fn
+
 from hub.events.record import SYSTEM, record
 from hub.infrastructure.host_keys import CHANGED, note_changed_key
 from hub.orchestrator.effects import Level
@@ -23,11 +25,11 @@ from hub.orchestrator.secret_values import Masks, Secrets
 from hub.orchestrator.steering import Steering, say
 from hub.states import JOB_ENDED, JobState, LogState, OutboxKind, OutboxState
 from hub.storage.database import current_transaction, is_postgres
-from hub.storage.models import Artifact, IssuedFrame, Job, Outbox, OutputVariable, new_row_id
+from hub.storage.models import Artifact, IssuedFrame, Job, Outbox, OutputVariable, Spoke, TrustFrame, new_row_id
 from hub.storage.prepared import Prepared, PreparedRows, holes
 from runner.contract.masking import mask_text
 from wire.errors import Code
-from wire.messages import Ack, AckState, EndState, Reject, Result, encode
+from wire.messages import Ack, AckState, EndState, Op, Reject, Result, encode
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +141,8 @@ class Replies:
                 record(
                     "spoke.order", f"spoke:{opened.spoke}", actor=f"spoke:{opened.spoke}", outcome="failed", detail=why
                 )
+            else:
+                _caught_up(opened)
         state = OutboxState.DONE if ended else OutboxState.ACCEPTED
         Outbox.update(state=state).where(Outbox.cid == opened.cid, Outbox.state != OutboxState.DONE).execute()
 
@@ -268,6 +272,18 @@ class Replies:
             detail={"code": str(code), "reason": words, "frame_sha256": opened.received.frame_sha256},
         )
         return False
+
+
+def _caught_up(opened: Opened) -> None:
+    """A spoke that has fetched the trust documents holds at least the newest one of when it was asked to.
+
+    It may have known that already, and its hello have been sealed before: then no other hello comes to say so.
+    """
+    row: Outbox | None = Outbox.get_or_none(Outbox.cid == opened.cid, Outbox.kind == OutboxKind.ORDER)
+    if row is None or bytes(row.body) != str(Op.UPDATE_TRUST).encode("ascii"):
+        return
+    version = TrustFrame.select(fn.MAX(TrustFrame.version)).where(TrustFrame.issued_at <= row.created_at).scalar()
+    Spoke.update(trust_version=version).where(Spoke.id == opened.spoke, Spoke.trust_version < version).execute()
 
 
 def _known(batch: Iterable[Opened]) -> _Known:

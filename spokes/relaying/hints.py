@@ -9,6 +9,7 @@ from wire.connection import Outgoing
 from wire.topology import EVENTS, EventKind, relay_key
 
 _AGAIN_S = 60.0
+_ALIVE_EVERY_S = 30.0
 _DETAIL_MAX = 500
 
 
@@ -30,6 +31,13 @@ class Hints:
         self._publish = publish
         self._clock = clock
         self._said: dict[str, tuple[str, float]] = {}
+        self._alive_at = -_ALIVE_EVERY_S
+
+    def alive(self) -> None:
+        """That the relay itself is there, every half a minute: it has no heartbeat, for it signs nothing."""
+        if self._clock() - self._alive_at >= _ALIVE_EVERY_S:
+            self._alive_at = self._clock()
+            self._publish_hint(self._relay_id, {"state": "up", "reason": "", "detail": ""})
 
     def up(self, spoke_id: str) -> None:
         """Once for each time that it comes back."""
@@ -47,6 +55,9 @@ class Hints:
 
     def _say(self, spoke_id: str, word: str, hint: dict[str, str]) -> None:
         self._said[spoke_id] = (word, self._clock())
+        self._publish_hint(spoke_id, hint)
+
+    def _publish_hint(self, spoke_id: str, hint: dict[str, str]) -> None:
         key = relay_key(self._relay_id, EventKind.HINT, spoke_id)
         body = json.dumps(hint, sort_keys=True).encode("ascii")
         self._publish(Outgoing(EVENTS, key, body, persistent=False, mandatory=False))

@@ -191,6 +191,15 @@ def test_a_revoked_relay_carries_nothing_and_another_takes_over(hub, web):
     assert "still here" in hub.manyarm("run", "--to", "web-1", "--", "echo still here")
 
 
+def test_a_spoke_whose_only_relay_was_revoked_learns_of_the_next_one(hub, web):
+    said = hub.run("manyarm", "spoke", "revoke", "relay-2")
+    assert "no relay is left" in said.stderr
+    until(lambda: hub.named("target", "web-1")["health"] == "unavailable", lambda: str(hub.named("target", "web-1")))
+    hub.start_relay("relay-3")
+    until(lambda: hub.named("target", "web-1")["health"] == "healthy", lambda: str(hub.named("target", "web-1")))
+    assert "once more" in hub.manyarm("run", "--to", "web-1", "--", "echo once more")
+
+
 def _status(hub: Listened, name: str) -> dict:
     done = hub.run("manyarm-spoke", "--home", str(hub.spoke_home(name)), "status", "--json")
     return json.loads(done.stdout)

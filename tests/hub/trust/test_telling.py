@@ -4,7 +4,7 @@ import pytest
 
 from hub.states import OutboxKind, OutboxState
 from hub.storage.database import write_tx
-from hub.storage.models import Event, Outbox, SpokeSession
+from hub.storage.models import Event, Outbox, Spoke, SpokeSession
 from hub.trust.publishing import publish_trust, with_pin
 from hub.trust.telling import forget_orders, order
 from tests.hub.orchestrator.rig import Rig, until
@@ -38,6 +38,17 @@ def test_a_live_spoke_is_asked_to_fetch_a_new_document_and_its_answer_is_no_alar
     assert (command.op, command.job) == (Op.UPDATE_TRUST, {})
     assert away.id not in {row.spoke for row in orders()}
     assert not Event.select().where(Event.action == "reply.refused").exists()
+
+
+def test_a_spoke_that_has_fetched_the_documents_is_known_to_hold_them_without_another_hello(rig, acting):
+    spoke = rig.spoke("web").start()
+    until(lambda: is_live(spoke))
+    before = Spoke.get_by_id(spoke.id).trust_version
+    with write_tx():
+        version = publish_trust(acting, with_pin("relay", "ab" * 32), reason="a relay").version
+    until(lambda: [row.state for row in orders()] == [OutboxState.DONE])
+    assert before < version
+    assert Spoke.get_by_id(spoke.id).trust_version == version
 
 
 def test_an_order_that_nobody_took_is_forgotten(rig, acting):
