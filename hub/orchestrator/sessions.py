@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from peewee import fn
+
 from hub.events.record import SYSTEM, record
 from hub.infrastructure.targets import set_health
 from hub.orchestrator.parts import EngineParts
 from hub.states import Health, OutboxKind, OutboxState
 from hub.storage.database import current_transaction
-from hub.storage.models import FormerKey, Introduction, Outbox, Spoke, SpokeConflict, SpokeSession, Target
+from hub.storage.models import FormerKey, Introduction, Outbox, Spoke, SpokeConflict, SpokeSession, Target, TrustFrame
 from hub.storage.models.table import canonical_json
 from hub.storage.prepared import Prepared, PreparedRows, hole
 from hub.trust.telling import order
@@ -268,6 +270,9 @@ class Sessions:
             self._seal(row, "spoke.box-key", "box_pk")
         Spoke.update(columns).where(Spoke.id == spoke_id).execute()
         ours = self._parts.trust().version
+        if said["trust_version"] > ours:
+            # Ours is of the last second: a spoke may have fetched a newer one that another process has just published.
+            ours = max(ours, TrustFrame.select(fn.MAX(TrustFrame.version)).scalar() or 0)
         if said["trust_version"] > ours and not self.rollback:
             self.rollback = f"TRUST_ROLLBACK: spokes know trust document {said['trust_version']}, the hub has {ours}"
             record(

@@ -4,6 +4,7 @@ import pytest
 
 from hub.states import OutboxKind, OutboxState
 from hub.storage.database import write_tx
+from hub.storage.hub_trust import trust_chain
 from hub.storage.models import Event, Outbox, Spoke, SpokeSession
 from hub.trust.publishing import publish_trust, with_pin
 from hub.trust.telling import forget_orders, order
@@ -69,3 +70,15 @@ def test_another_spokes_answer_to_an_order_is_an_alarm(rig, acting):
     (kept,) = honest.journal.values()
     thief.report(kept, thief.work(kept.command))
     until(lambda: Event.select().where(Event.action == "reply.refused").exists())
+
+
+def test_a_spoke_that_fetched_a_document_before_the_engine_looked_again_is_no_rollback(rig, acting):
+    with write_tx():
+        publish_trust(acting, with_pin("relay", "ab" * 32), reason="a relay")
+    # The rig's engine goes on believing that version 1 is the newest; the spoke is ahead of it.
+    rig.chain = trust_chain()
+    spoke = rig.spoke("web").start()
+    until(lambda: is_live(spoke))
+    assert Spoke.get_by_id(spoke.id).trust_version == 2
+    assert rig.engine.stopped() == ""
+    rig.ended(rig.run("true", spoke))
