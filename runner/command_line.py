@@ -42,7 +42,7 @@ def _supervise(path: Path) -> NoReturn:
 
     folder = JobFolder(path)
     folder.claim()
-    supervise(folder, _secrets(_read_line()), get_ready())
+    supervise(folder, _secrets(_read_line()), get_ready(), claimed=True)
     _leave()
 
 
@@ -58,9 +58,7 @@ def _standby() -> NoReturn:
     line = _read_line()
     if not line:
         _leave()
-    folder = JobFolder(Path(_folder(line)))
-    folder.claim()
-    supervise(folder, _secrets(line), ready)
+    supervise(JobFolder(Path(_folder(line))), _secrets(line), ready, claimed=False)
     _leave()
 
 

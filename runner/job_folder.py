@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -128,7 +129,6 @@ class JobFolder:
         finally:
             part.unlink()
         self.work.mkdir(mode=0o700, exist_ok=True)
-        self._set_aside()
 
     def read_job(self) -> JobFile:
         """The job of this folder.
@@ -157,6 +157,16 @@ class JobFolder:
             return ""
         return reason if isinstance(reason, str) else ""
 
+    def set_aside(self) -> None:
+        """Keep room for the outcome; again changes nothing."""
+        # Some file systems cannot promise room; then a full disk is met when it comes.
+        with suppress(OSError):
+            descriptor = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+            finally:
+                os.close(descriptor)
+
     def release_reserve(self) -> None:
         self._reserve.unlink(missing_ok=True)
 
@@ -165,16 +175,6 @@ class JobFolder:
         part = self._written("outcome.json", outcome.to_json(), durable=True)
         part.rename(self.path / "outcome.json")
         _sync_folder(self.path)
-
-    def _set_aside(self) -> None:
-        descriptor = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
-        except OSError:
-            # Some file systems cannot promise room; then a full disk is met when it comes.
-            return
-        finally:
-            os.close(descriptor)
 
     def _written(self, name: str, body: Dict[str, Any], *, durable: bool) -> Path:
         part = self.path / f".{name}.{os.getpid()}.part"

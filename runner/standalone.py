@@ -30,8 +30,7 @@ def run_here(job: Path) -> int:
     if not pid:
         try:
             folder = JobFolder(path)
-            folder.claim()
-            supervise(folder, secrets, get_ready())
+            supervise(folder, secrets, get_ready(), claimed=False)
         finally:
             os._exit(0)
     outcome = _follow(path, pid)

@@ -17,7 +17,7 @@ from runner.errors import RunnerError, SpoolFull
 from runner.job_folder import ACCOUNT_FOLDER, JobFile, JobFolder
 from runner.job_variables import variables_of
 from runner.output_stream import OutputStream, ServiceLines
-from runner.process_tree import TreeEnding, cpu_seconds, descendants
+from runner.process_tree import TreeEnding, children, cpu_seconds, descendants
 from runner.service_desk import ServiceDesk, ServiceSocket
 from runner.spool_writer import SpoolWriter
 from runner.worker import PIPE_BYTES, Worker
@@ -101,6 +101,7 @@ class Supervision:
         self._pipes: List[_Pipe] = []
         self._ending: TreeEnding | None = None
         self._worker_status: int | None = None
+        self._has_begun = False
 
     @property
     def is_over(self) -> bool:
@@ -145,7 +146,10 @@ class Supervision:
         # A description of our own: scripts wait for their turn, the supervisor never does.
         self._turn_look = os.open(f"/proc/self/fd/{worker.turn[0]}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.write(worker.turn[1], b".")
+        self._has_begun = True
         worker.go()
+        # From here on beside the worker.
+        self.folder.set_aside()
         for stream, descriptor in ((Stream.STDOUT, worker.stdout), (Stream.STDERR, worker.stderr)):
             lines = ServiceLines(self.token, self.desk.service_line)
             self._pipes.append(_Pipe(descriptor, OutputStream(stream, self.known, self.spool, lines)))
@@ -283,9 +287,7 @@ class Supervision:
             self._drain()
             for pipe in self._pipes:
                 pipe.stream.finish()
-            # The kernel takes the worker apart meanwhile.
             self.spool.sync()
-        self._worker_end()
         self._take_account_away()
         with contextlib.suppress(SpoolFull):
             self._note_left_running()
@@ -315,6 +317,11 @@ class Supervision:
             self._reap()
         return _how(self._worker_status)
 
+    def bury_worker(self) -> None:
+        """Leave no dead process to others; the kernel takes its time to take one apart, and the outcome need not."""
+        if self._has_begun:
+            self._worker_end()
+
     def _reap(self) -> bool:
         """Take leave of every child that ended, orphans of scripts too; whether any child is left."""
         try:
@@ -328,14 +335,21 @@ class Supervision:
         return True
 
     def _note_left_running(self) -> None:
-        if self._ending is not None or not self._reap():
+        if self._ending is not None or self._is_alone():
             return
+        self._worker_end()
         left = [
             process for process in descendants(os.getpid()) if not process.is_zombie and process.pid != self.worker.pid
         ]
         if left:
             names = ", ".join(f"{process.pid} {process.name}" for process in left[:5])
             self.say(Stream.VERBOSE, f"{len(left)} processes that the job started go on: {names}")
+
+    def _is_alone(self) -> bool:
+        """Whether there is nobody but the worker, which has said all that it will say."""
+        # Its orphans come to us when it goes, so it is asked first.
+        of_worker, ours = children(self.worker.pid), children(os.getpid())
+        return not of_worker and ours is not None and set(ours) <= {self.worker.pid}
 
 
 def _watch(selector: selectors.BaseSelector, service: ServiceSocket) -> None:

@@ -50,22 +50,28 @@ def get_ready(*, at_leisure: bool = False) -> Ready:
     return Ready(fork_worker(own_memory if at_leisure else None), token, Patterns([token]))
 
 
-def supervise(folder: JobFolder, secrets: Mapping[str, str] | None, ready: Ready) -> None:
-    """Do the job of a claimed folder, whatever happens, and write its outcome.
+def supervise(folder: JobFolder, secrets: Mapping[str, str] | None, ready: Ready, *, claimed: bool) -> None:
+    """Do the job of a folder, whatever happens, and write its outcome.
 
     Args:
-        folder: Claimed by this process.
+        folder: Where the job lies.
         secrets: Values by name; None where whoever started us went away before the go.
         ready: From `get_ready`, in this process; used up afterwards.
+        claimed: Whether this process has claimed the folder; else it does now, while its worker reads the job.
+
+    Raises:
+        FolderRefused: it could not be claimed, so nothing of it ran.
     """
     started_at = _now_ms()
     with closing(ready.worker):
+        if secrets is not None:
+            ready.worker.tell(folder, secrets, ready.token)
+        if not claimed:
+            folder.claim()
         _supervise(folder, secrets, ready, started_at)
 
 
 def _supervise(folder: JobFolder, secrets: Mapping[str, str] | None, ready: Ready, started_at: int) -> None:
-    if secrets is not None:
-        ready.worker.tell(folder, secrets, ready.token)
     try:
         job_file = folder.read_job()
         if secrets is None:
@@ -100,6 +106,7 @@ def _supervise_job(
     with suppress(RunnerError, OSError):
         spool.close()
     _write_outcome(folder, _masked_outcome(supervision, known, started_at))
+    supervision.bury_worker()
 
 
 def _isolation(job_file: JobFile, supervision: Supervision) -> IsolationLock | None:
@@ -108,6 +115,7 @@ def _isolation(job_file: JobFile, supervision: Supervision) -> IsolationLock | N
     if not name:
         return None
     lock = IsolationLock(_home(job_file), name, job_file.cid)
+    supervision.folder.set_aside()
     deadline = time.monotonic() + job_file.limits.wall_s
     next_word = 0.0
     while not lock.is_taken():
