@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import suppress
 from typing import Any, Dict, List
 
 from runner.contract.service_messages import frame
@@ -43,8 +44,12 @@ class WorkerChannel:
     def done(self, state: str, exit_code: int | None, message: str) -> None:
         self._send({"done": state, "exit_code": exit_code, "message": message})
 
-    def close(self) -> None:
-        self._end.close()
+    def leave(self) -> None:
+        """Say that nothing more comes, and return when the supervisor lets go."""
+        with suppress(OSError):
+            self._end.shutdown(socket.SHUT_WR)
+            while self._end.recv(_READ_BYTES):
+                continue
 
     def told(self) -> Dict[str, Any] | None:
         """What the supervisor says next, waited for; None where it went away."""

@@ -320,6 +320,7 @@ class Supervision:
     def bury_worker(self) -> None:
         """Leave no dead process to others; the kernel takes its time to take one apart, and the outcome need not."""
         if self._has_begun:
+            self.worker.control.close()
             self._worker_end()
 
     def _reap(self) -> bool:
@@ -337,7 +338,7 @@ class Supervision:
     def _note_left_running(self) -> None:
         if self._ending is not None or self._is_alone():
             return
-        self._worker_end()
+        self.bury_worker()
         left = [
             process for process in descendants(os.getpid()) if not process.is_zombie and process.pid != self.worker.pid
         ]

@@ -84,8 +84,8 @@ def fork_worker(first: Callable[[], None] | None = None) -> Worker:
                 first()
             channel = WorkerChannel(theirs)
             _do_what_comes(channel, script_end.fileno(), turn)
-            # Now, not when the kernel has taken this process apart: the supervisor waits for it.
-            channel.close()
+            # To take this process apart takes the kernel a while, and a core; the outcome comes first.
+            channel.leave()
         except BaseException:  # noqa: BLE001  the top of a process: whatever happened, it must not return into the fork's stack
             os._exit(1)
         os._exit(0)
