@@ -35,6 +35,7 @@ from hub.infrastructure.box_certificate import renew_if_due
 from hub.infrastructure.enrolment import EnrolmentParts, Enrolments
 from hub.infrastructure.fleet import Carriers, Fleet, FleetParts
 from hub.infrastructure.house_spokes import HouseParts, HouseSpokes, house_homes, stands_here
+from hub.infrastructure.machine_policies import ensure_default
 from hub.infrastructure.rollout import Rollout, RolloutParts, Whereabouts
 from hub.infrastructure.spoke_keys import SpokeDirectory
 from hub.infrastructure.spokes import broker_password, tenant_of
@@ -46,6 +47,7 @@ from hub.orchestrator.engine import Engine
 from hub.orchestrator.parts import EngineLimits, EngineParts, Loop, TrustState
 from hub.orchestrator.planner import PlanLimits
 from hub.orchestrator.recent import Recent
+from hub.orchestrator.routine_checks import CheckParts, RoutineChecks
 from hub.packages import garbage
 from hub.packages.chunk_store import ChunkStore
 from hub.packages.ingest import Ingestion
@@ -76,6 +78,7 @@ Found = TypeVar("Found")
 # People wait for the first; but what each look costs is what a hub costs that does nothing.
 _SWEEP_S = 0.5
 _SLOW_SWEEP_S = 5.0
+_HEALTH_SWEEP_S = 1.0
 _HOUR_S = 3600.0
 _SWITCH_S = 0.0005
 _DELIVER_S = 10.0
@@ -238,6 +241,7 @@ class _EngineRooms:
                 loops=self._loops,
             )
         )
+        checks = self._checks(made)
         self._loops += [
             Loop("broker", self._accounts.run),
             Loop("intents", self._answering(made).run),
@@ -245,12 +249,20 @@ class _EngineRooms:
             _sweeping("artifacts", _SWEEP_S, self._intake().sweep),
             _sweeping("rollout", _SWEEP_S, self._rollout(made).sweep),
             _sweeping("fleet", _SWEEP_S, self._fleet().sweep),
+            _sweeping("health", _HEALTH_SWEEP_S, checks.sweep),
+            _sweeping("past checks", _HOUR_S / 60, checks.tidy),
             *([_sweeping("house spokes", _SLOW_SWEEP_S, self._house_spokes().sweep)] if house else []),
             _sweeping("keys", _SLOW_SWEEP_S, self._upkeep().sweep),
             _sweeping("checkpoints", _SLOW_SWEEP_S, self._checkpoint),
             _sweeping("housekeeping", _HOUR_S, self._housekeeping),
         ]
         return made
+
+    def _checks(self, made: Engine) -> RoutineChecks:
+        with write_tx():
+            ensure_default(_Itself(now_ms(), self._vault, self._seals))
+        step_kinds = StepKinds(self._store, self._vault)
+        return RoutineChecks(CheckParts(self._vault, self._seals, made.orchestrator, step_kinds, now_ms))
 
     def _answering(self, made: Engine) -> Answering:
         return Answering(

@@ -110,6 +110,15 @@ class Health(StrEnum):
     UNHEALTHY = "unhealthy"
     UNAVAILABLE = "unavailable"
     UNKNOWN = "unknown"
+    DISABLED = "disabled"  # Shown of a target that takes no part; its row goes on saying how the machine is.
+
+
+class Unavailable(StrEnum):
+    """What a deployment does with a target that is unavailable as it is planned."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+    WAIT = "wait"
 
 
 class EnrolmentState(StrEnum):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hub.acting import Acting
 from hub.errors import Conflict, Invalid
 from hub.infrastructure import ssh_input
+from hub.infrastructure.target_health import NOT_LOOKED_AT, check_soon
 from hub.states import Health, TargetKind
 from hub.storage.models import Job, OutputVariable, Target, Task
 from hub.storage.seals import RowSeals
@@ -70,12 +71,13 @@ def confirm_host_key(context: Acting, row: Target, *, host_key: str = "", finger
     endpoint = {name: value for name, value in row.endpoint.items() if name != "changed_to"}
     row.endpoint = {**endpoint, "host_key": key}
     if row.endpoint != endpoint or row.disabled_reason.startswith(CHANGED):
-        row.health, row.health_reason, row.health_since = Health.UNKNOWN, "", context.now_ms
+        row.health, row.health_reason, row.health_since = Health.UNKNOWN, NOT_LOOKED_AT, context.now_ms
     if row.disabled_reason.startswith(CHANGED):
         row.disabled_at, row.disabled_reason = None, ""
     row.version += 1
     context.seals.seal(row)
     row.save()
+    check_soon(row)
     return row
 
 

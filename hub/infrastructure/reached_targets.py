@@ -14,6 +14,7 @@ from hub.acting import Acting
 from hub.errors import Conflict, Invalid, NotFound
 from hub.infrastructure import accounts, ssh_input
 from hub.infrastructure.endpoint_body import EndpointBody
+from hub.infrastructure.target_health import NOT_LOOKED_AT, as_its_spoke_is, check_soon
 from hub.infrastructure.targets import REACHED_TARGETS, check_name, checked_roles, put_into
 from hub.orchestrator.endpoints import CLOUD_ACCOUNTS, SSH_ACCOUNTS
 from hub.states import AccountKind, Health, SpokeKind, SpokeState, TargetKind
@@ -59,6 +60,7 @@ def create_reached(context: Acting, wanted: NewTarget) -> Target:
     context.seals.seal(row)
     row.save(force_insert=True)
     put_into(row, wanted.environments)
+    as_its_spoke_is(row, context.now_ms)
     return row
 
 
@@ -81,6 +83,7 @@ def change_endpoint(context: Acting, row: Target, wanted: EndpointBody, *, allow
     row.version += 1
     context.seals.seal(row)
     row.save()
+    check_soon(row)
     return True
 
 
@@ -179,4 +182,4 @@ def _all_fields() -> set[str]:
 
 
 def _first_reason(kind: TargetKind, endpoint: Mapping[str, Any]) -> str:
-    return NOT_CONFIRMED if kind is TargetKind.SSH and not endpoint["host_key"] else ""
+    return NOT_CONFIRMED if kind is TargetKind.SSH and not endpoint["host_key"] else NOT_LOOKED_AT

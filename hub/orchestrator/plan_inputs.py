@@ -4,7 +4,7 @@ What carries a seal is checked here; a row that was changed outside the hub take
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -98,26 +98,26 @@ def for_deployment(
     )
 
 
-def for_one_step(
+def for_steps(
     context: Reading,
     task: str,
-    step: StepInput,
+    steps: Sequence[StepInput],
     targets: Iterable[Target],
     limits: PlanLimits,
     *,
     even_disabled: bool = False,
 ) -> PlanInputs:
-    """One step on the targets named, without a release: the script console, a check."""
+    """Steps on the targets named, without a release: the script console, a check."""
     found = tuple(_usable(context, targets, even_disabled=even_disabled))
     return PlanInputs(
         task=task,
         project=_NOWHERE,
         release=ReleaseRef("", ""),
         environment=_NOWHERE,
-        steps=(step,),
+        steps=tuple(steps),
         targets=found,
         runner=newest_runner(context.vault),
-        accounts=_accounts(context, (step,), found),
+        accounts=_accounts(context, steps, found),
         limits=limits,
     )
 

@@ -16,6 +16,7 @@ from typing import Any
 from peewee import fn
 
 from hub.events.record import SYSTEM, record
+from hub.infrastructure.target_health import spoke_says
 from hub.infrastructure.targets import set_health
 from hub.orchestrator.parts import EngineParts
 from hub.states import Health, OutboxKind, OutboxState
@@ -295,10 +296,7 @@ class Sessions:
         if self._health.get(spoke) == (health, reason):
             return
         self._health[spoke] = (health, reason)
-        now_ms = self._parts.clock_ms()
-        Target.update(health=health, health_reason=reason, health_since=now_ms).where(
-            Target.spoke == spoke, (Target.health != health) | (Target.health_reason != reason)
-        ).execute()
+        spoke_says(spoke, health, reason, self._parts.clock_ms())
 
     def _welcome_again(self, session: SpokeSession) -> None:
         Outbox.update(state=OutboxState.WAITING).where(

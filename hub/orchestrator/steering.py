@@ -13,7 +13,7 @@ from typing import Any
 from peewee import fn
 
 from hub.events.record import SYSTEM, record
-from hub.orchestrator import task_log
+from hub.orchestrator import check_results, task_log
 from hub.orchestrator.effects import (
     DropJob,
     DropTimer,
@@ -288,18 +288,25 @@ class Steering:
     def _ended(self, task_id: str, end: SetTask) -> list[tuple[str, Event]]:
         task = _TASK.one(id=task_id)
         assert task is not None
-        record(
-            f"{task.kind}.{end.state}",
-            f"task:{task_id}",
-            actor=SYSTEM,
-            outcome="ok" if end.state is TaskState.SUCCEEDED else "failed",
-            project=task.project,
-            environment=task.environment,
-            detail={"failure": end.failure} if end.failure else {},
-        )
+        if task.kind is TaskKind.HEALTH_CHECK:
+            check_results.note(self._vault, task, self._clock_ms())
+        if not check_results.is_routine(task):
+            _record_end(task, end)
         _hold_queue(task)
         following = _next_in_queue(task)
         return [(following, Started())] if following else []
+
+
+def _record_end(task: Task, end: SetTask) -> None:
+    record(
+        f"{task.kind}.{end.state}",
+        f"task:{task.id}",
+        actor=SYSTEM,
+        outcome="ok" if end.state is TaskState.SUCCEEDED else "failed",
+        project=task.project,
+        environment=task.environment,
+        detail={"failure": end.failure} if end.failure else {},
+    )
 
 
 def _gather(found: Iterable[tuple[str, Event]], events: dict[str, list[Event]]) -> dict[str, list[Event]]:

@@ -5,11 +5,14 @@ is woken by itself.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from hub.errors import Conflict
 from hub.infrastructure.host_keys import SCAN_STEP
+from hub.infrastructure.machine_policies import policy_of
 from hub.orchestrator import plan_inputs
+from hub.orchestrator.check_results import CHECK_STEP, SCRIPT_STEP
 from hub.orchestrator.events import CancelAsked
 from hub.orchestrator.plan import DeploymentPlan, again
 from hub.orchestrator.plan_codec import shown
@@ -24,6 +27,7 @@ from runner.contract.step_kind import StepKind
 from wire.messages import Op
 
 _CHECK_PICKUP_S = 60
+_SCRIPT_S = 300
 _TITLE_MAX = 250
 
 
@@ -112,16 +116,27 @@ class Orchestrator:
             properties=kind.check({"script": script, "shell": shell}),
             timeout_s=timeout_s,
         )
-        inputs = plan_inputs.for_one_step(context, task_id, step, targets, self._limits)
+        inputs = plan_inputs.for_steps(context, task_id, [step], targets, self._limits)
         task = _task(context, task_id, TaskKind.SCRIPT_RUN, f"Script on {_names(targets)}")
         self._begin(task, plan(inputs, self._new_id))
         return task
 
     def submit_check(self, context: Asking, target: Target) -> Task:
-        """Ask the target's spoke how it is."""
+        """Ask the target's spoke how it is, and then its policy's script.
+
+        Raises:
+            SealBroken: the policy was changed outside the hub: its script goes nowhere.
+        """
         task_id = self._new_id()
-        step = StepInput(name="Check", kind="check", timeout_s=_CHECK_PICKUP_S, op=Op.CHECK)
-        inputs = plan_inputs.for_one_step(context, task_id, step, [target], self._limits)
+        steps = [StepInput(name=CHECK_STEP, kind="check", timeout_s=_CHECK_PICKUP_S, op=Op.CHECK)]
+        policy = policy_of(target)
+        if policy.script:
+            context.seals.check(policy)
+            kind = context.step_kinds["run-script"]
+            asked = kind.check({"script": policy.script, "shell": policy.shell})
+            steps.append(StepInput(name=SCRIPT_STEP, kind=kind.name, properties=asked, timeout_s=_SCRIPT_S))
+        limits = replace(self._limits, pickup_s=_CHECK_PICKUP_S, prepare_s=_CHECK_PICKUP_S)
+        inputs = plan_inputs.for_steps(context, task_id, steps, [target], limits)
         task = _task(context, task_id, TaskKind.HEALTH_CHECK, f"Check {target.name}")
         self._begin(task, plan(inputs, self._new_id))
         return task
@@ -130,7 +145,7 @@ class Orchestrator:
         """Look which host key an SSH target shows, though it be disabled; nothing is believed, and no one logs in."""
         task_id = self._new_id()
         step = StepInput(name=SCAN_STEP, kind="scan-host-key", timeout_s=_CHECK_PICKUP_S, op=Op.SCAN_HOST_KEY)
-        inputs = plan_inputs.for_one_step(context, task_id, step, [target], self._limits, even_disabled=True)
+        inputs = plan_inputs.for_steps(context, task_id, [step], [target], self._limits, even_disabled=True)
         task = _task(context, task_id, TaskKind.HOST_KEY_SCAN, f"Scan the host key of {target.name}")
         self._begin(task, plan(inputs, self._new_id))
         return task

@@ -6,6 +6,7 @@ from peewee import JOIN, fn
 
 from hub.access.caller import Caller
 from hub.operations.body import Reply
+from hub.orchestrator.check_results import is_routine_task
 from hub.permissions import Permission
 from hub.queries import tasks
 from hub.queries.listing import at_text, time_text
@@ -195,6 +196,7 @@ def _counts(caller: Caller) -> Counts:
         tasks.visible(caller),
         Task.state << [TaskState.FAILED, TaskState.UNKNOWN],
         Task.ended_at >= now_ms() - _DAY_MS,
+        ~is_routine_task(),
     )
     taking_part = Target.select().where(Target.disabled_at.is_null())
     trouble = taking_part.where(Target.health << [Health.UNHEALTHY, Health.UNAVAILABLE])

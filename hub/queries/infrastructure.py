@@ -1,13 +1,15 @@
 """Targets, the spokes that serve them, and the join codes by which spokes come in."""
 
+from peewee import Expression
+
 from hub.errors import NotFound
-from hub.infrastructure import host_keys, spokes
+from hub.infrastructure import host_keys, spokes, target_health
 from hub.infrastructure.ssh_input import fingerprint_of
 from hub.operations.body import Reply
 from hub.projects import finding, targeting
 from hub.queries import environments as environment_queries
 from hub.queries.listing import Order, Page, Slice, at_text, page, time_text
-from hub.states import SpokeKind, TargetKind
+from hub.states import Health, SpokeKind, TargetKind
 from hub.storage.models import Account, JoinToken, RelayHint, Spoke, Target, TargetEnvironment
 
 
@@ -110,6 +112,7 @@ class JoinCodeView(Reply):
 
 def target_view(row: Target) -> TargetView:
     spoke = Spoke.get_or_none(Spoke.id == row.spoke) if row.spoke else None
+    seen = target_health.shown(row)
     names = environment_queries.names()
     return TargetView(
         id=row.id,
@@ -117,9 +120,9 @@ def target_view(row: Target) -> TargetView:
         kind=str(row.kind),
         roles=sorted(row.roles),
         environments=sorted(names[found] for found in targeting.environments_of(row) if found in names),
-        health=str(row.health),
-        health_reason=row.health_reason,
-        health_since=time_text(row.health_since),
+        health=str(seen.health),
+        health_reason=seen.reason,
+        health_since=time_text(seen.since_ms),
         last_seen=at_text(spoke.last_seen_at) if spoke else None,
         runner=spoke.runner_release if spoke else 0,
         spoke=spoke.id if spoke else None,
@@ -217,7 +220,7 @@ def targets(
     if q:
         query = query.where(Target.name.contains(q))
     if health:
-        query = query.where(Target.health == health)
+        query = query.where(_is(health))
     if environment:
         inside = TargetEnvironment.select(TargetEnvironment.target).where(
             TargetEnvironment.environment == finding.environment(environment, "environment").id
@@ -228,6 +231,12 @@ def targets(
         having = [row.id for row in Target.select(Target.id, Target.roles) if role in row.roles]
         query = query.where(Target.id << having)
     return page(query, Order(Target.name, Target.id), part, target_view)
+
+
+def _is(health: str) -> Expression:
+    if health == Health.DISABLED:
+        return Target.disabled_at.is_null(False)
+    return Target.disabled_at.is_null() & (Target.health == health)
 
 
 def target(ref: str) -> TargetView:

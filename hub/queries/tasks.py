@@ -9,6 +9,7 @@ from hub.access.caller import Caller
 from hub.errors import Invalid, NotFound
 from hub.operations.body import Reply
 from hub.orchestrator import task_log
+from hub.orchestrator.check_results import is_routine_task
 from hub.orchestrator.task_steps import task_steps
 from hub.permissions import Permission
 from hub.projects import finding
@@ -96,13 +97,12 @@ def view(row: Task) -> TaskView:
 def all_tasks(
     caller: Caller, part: Slice, *, states: Iterable[str] = (), kind: str = "", project: str = "", environment: str = ""
 ) -> Page[TaskView]:
-    """The newest first."""
+    """The newest first; checks that the hub began by itself only where checks are asked for."""
     query = Task.select().where(visible(caller))
     wanted = list(states)
     if wanted:
         query = query.where(Task.state << wanted)
-    if kind:
-        query = query.where(Task.kind == kind)
+    query = query.where(Task.kind == kind if kind else ~is_routine_task())
     if project:
         query = query.where(Task.project == projects.row_of(caller, project).id)
     if environment:

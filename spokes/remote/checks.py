@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from spokes.agent.errors import LoginRefused, MachineUnfit, MachineUnreachable
 from spokes.agent.kind import Deeds
 from spokes.agent.results import plain_result
 from spokes.agent.sites import Sites
@@ -13,6 +14,7 @@ from wire.messages import Command, EndState, Op, Output, Result
 
 _MIB = 1024 * 1024
 _SHOWN_MAX = 500
+_LOW_BYTES = 500 * _MIB
 
 
 def deeds(sites: Sites) -> Deeds:
@@ -20,7 +22,19 @@ def deeds(sites: Sites) -> Deeds:
 
 
 def check(sites: Sites, command: Command) -> Result:
-    """Connect, and see that jobs can run there; what is missing is raised."""
+    """Connect, and see that jobs can run there; the output `health` says what that means for the target.
+
+    Whoever does not answer is unavailable; whoever answers and cannot be worked with is unhealthy.
+    """
+    try:
+        return _looked_at(sites, command)
+    except (LoginRefused, MachineUnfit, Refused) as error:
+        return _lacking("unhealthy", str(error))
+    except MachineUnreachable as error:
+        return _lacking("unavailable", str(error))
+
+
+def _looked_at(sites: Sites, command: Command) -> Result:
     machine = sites.of(lambda: command).machine
     assert isinstance(machine, RemoteMachine)
     # Once: whoever asks how a target is wants to know it now.
@@ -28,12 +42,17 @@ def check(sites: Sites, command: Command) -> Result:
     message = (
         f"Python {facts['python']} on {facts['system']} {facts['machine']}, {free // _MIB} MiB free in {facts['home']}"
     )
+    warnings = []
     if machine.connecting.weak:
-        message += f"; warning: {machine.connecting.weak}, which only its setting allow_weak lets pass"
+        warnings.append(f"{machine.connecting.weak}, which only its setting allow_weak lets pass")
+    if free < _LOW_BYTES:
+        warnings.append(f"{free // _MIB} MiB of disk are left")
+    if warnings:
+        message += f"; warning: {'; '.join(warnings)}"
     shown = {
         name: str(facts[name])[:_SHOWN_MAX] for name in ("python", "system", "release", "machine", "hostname", "home")
     }
-    return _said(message, shown | {"free_bytes": str(free)})
+    return _said(message, shown | {"free_bytes": str(free), "health": "warning" if warnings else "healthy"})
 
 
 def scan(command: Command) -> Result:
@@ -47,6 +66,10 @@ def scan(command: Command) -> Result:
     return _said(f"{address} shows {key.type} {key.fingerprint}", shown)
 
 
-def _said(message: str, outputs: dict[str, str]) -> Result:
+def _lacking(health: str, message: str) -> Result:
+    return _said(message, {"health": health}, EndState.FAILED)
+
+
+def _said(message: str, outputs: dict[str, str], state: EndState = EndState.SUCCEEDED) -> Result:
     listed = tuple(Output(name, value, secret=False) for name, value in outputs.items())
-    return replace(plain_result(EndState.SUCCEEDED, message), outputs=listed)
+    return replace(plain_result(state, message), outputs=listed)

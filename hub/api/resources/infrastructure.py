@@ -17,7 +17,7 @@ JOIN_CODES = Resource("join-codes")
 class TargetsQuery(SearchQuery):
     role: Word = ""
     environment: Word = ""
-    health: Literal["", "healthy", "warning", "unhealthy", "unavailable", "unknown"] = ""
+    health: Literal["", "healthy", "warning", "unhealthy", "unavailable", "unknown", "disabled"] = ""
     kind: Literal["", "polling", "listening", "ssh", "cloud", "local"] = ""
 
 

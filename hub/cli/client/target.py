@@ -5,6 +5,7 @@ import click
 from hub.cli.client import printing
 from hub.cli.client.hub_api import api, part
 from hub.cli.client.target_adding import add_cloud, add_listening, add_ssh, confirm_host_key
+from hub.cli.client.target_checking import check
 
 COLUMNS = ("name", "kind", "health", "roles", "environments", "last_seen", "disabled")
 
@@ -35,7 +36,9 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     if as_json:
         printing.as_json(found)
         return
-    printing.table([found], ("name", "kind", "health", "health_reason", "last_seen", "runner", "thumbprint"))
+    printing.table([found], ("name", "kind", "health", "health_since", "health_reason", "last_seen", "runner"))
+    if found["thumbprint"]:
+        click.echo(f"thumbprint: {found['thumbprint']}")
     for field, value in (found["endpoint"] or {}).items():
         if value not in (None, "", {}):
             click.echo(f"{field}: {printing.plain(str(value))}")
@@ -43,6 +46,9 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
 
 for adding in (add_ssh, add_listening, add_cloud, confirm_host_key):
     target.add_command(adding)
+
+
+target.add_command(check)
 
 
 @target.command()

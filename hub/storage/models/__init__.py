@@ -5,6 +5,7 @@ from hub.storage.models.asking import IntentRow
 from hub.storage.models.events import ChainHead, Checkpoint, Event
 from hub.storage.models.fleet import FleetFrame, Introduction, RelayHint
 from hub.storage.models.gateway import GatewayInbox
+from hub.storage.models.health import MachinePolicy, MissedDeployment, TargetCare
 from hub.storage.models.infrastructure import (
     Account,
     Enrolment,
@@ -39,7 +40,9 @@ ALL_TABLES: tuple[type[Table], ...] = (
     Installation, DataKey, HubKey, TrustFrame, TrustRequest, FormerKey, SpokeConflict,
     Environment, JoinToken, Spoke, SpokeSession, Account, Target, TargetEnvironment, Enrolment, GatewayInbox,
     Introduction, FleetFrame, RelayHint,
+    MachinePolicy, TargetCare,
     Lifecycle, Project, VariableSet, ProjectVariableSet, Variable, Release,
+    MissedDeployment,
     User, Session, ApiKey, Grant, SetupCode, RateBucket, TotpSecret,
     Package, PackageVersion, Pack, Chunk, PackageChunk, StoredManifest,
     Task, Deployment, Plan, Progress, Job, OutputVariable, Outbox, IssuedFrame, Timer, Artifact, Quarantine,
@@ -49,9 +52,10 @@ ALL_TABLES: tuple[type[Table], ...] = (
 __all__ = [
     "ALL_TABLES", "Account", "ApiKey", "Artifact", "ChainHead", "Checkpoint", "Chunk", "DataKey", "Deployment",
     "Enrolment", "Environment", "Event", "FleetFrame", "FormerKey", "GatewayInbox", "Grant", "HubKey", "Installation",
-    "IntentRow", "Introduction", "IssuedFrame", "Job", "JoinToken", "Lifecycle", "LogBlock", "Outbox", "OutputVariable",
-    "Pack", "Package", "PackageChunk", "PackageVersion", "Plan", "Progress", "Project", "ProjectVariableSet",
-    "Quarantine", "RateBucket", "RelayHint", "Release", "Session", "SetupCode", "Spoke", "SpokeConflict",
-    "SpokeSession", "StoredManifest", "Table", "Target", "TargetEnvironment", "Task", "Timer", "TotpSecret",
-    "TrustFrame", "TrustRequest", "User", "Variable", "VariableSet", "database_proxy", "new_row_id", "now_ms",
+    "IntentRow", "Introduction", "IssuedFrame", "Job", "JoinToken", "Lifecycle", "LogBlock", "MachinePolicy",
+    "MissedDeployment", "Outbox", "OutputVariable", "Pack", "Package", "PackageChunk", "PackageVersion", "Plan",
+    "Progress", "Project", "ProjectVariableSet", "Quarantine", "RateBucket", "RelayHint", "Release", "Session",
+    "SetupCode", "Spoke", "SpokeConflict", "SpokeSession", "StoredManifest", "Table", "Target", "TargetCare",
+    "TargetEnvironment", "Task", "Timer", "TotpSecret", "TrustFrame", "TrustRequest", "User", "Variable",
+    "VariableSet", "database_proxy", "new_row_id", "now_ms",
 ]  # fmt: skip

@@ -3,21 +3,29 @@
 import hashlib
 import json
 import time
+from base64 import b64encode
 from dataclasses import dataclass, field
+from struct import pack
 from threading import Event, Lock, Thread
 from types import SimpleNamespace
 
+from hub.acting import Itself
+from hub.infrastructure import accounts
+from hub.infrastructure.accounts import AccountRequest
+from hub.infrastructure.endpoint_body import EndpointBody
 from hub.infrastructure.fleet import Carriers
+from hub.infrastructure.reached_targets import NewTarget, create_reached
 from hub.infrastructure.spoke_keys import SpokeDirectory
 from hub.infrastructure.spokes import tenant_of
 from hub.orchestrator.engine import Engine, EngineLimits, EngineParts, TrustState
 from hub.orchestrator.planner import PlanLimits
 from hub.packages.sealed_keys import seal_manifest_key
-from hub.states import PackageKind, SpokeKind, SpokeState, TaskState
+from hub.states import AccountKind, PackageKind, SpokeKind, SpokeState, TargetKind, TaskState
 from hub.storage.database import connection, write_tx
 from hub.storage.hub_keys import box_document, box_keys, signing_key
 from hub.storage.hub_trust import trust_chain
 from hub.storage.models import (
+    Account,
     Environment,
     Lifecycle,
     Package,
@@ -77,6 +85,7 @@ RUN_SCRIPT = StepKind(
     (Property("script", "script", "", required=True), Property("shell", "text", "", default="bash")),
     needs_package=False,
 )
+HOST_KEY = f"ssh-ed25519 {b64encode(pack('>I', 11) + b'ssh-ed25519' + pack('>I', 32) + b'c' * 32).decode()}"
 LIMITS = EngineLimits(heartbeat_s=1, missed_beats=2, republish_s=2, held_s=2.0)
 
 
@@ -150,6 +159,24 @@ class Rig:
         spoke = SimSpoke(self, row.id, target, sign, box, work or succeed, beats=beats, relay=relay)
         self.spokes[name] = spoke
         return spoke
+
+    def ssh_spoke(self, work=None):
+        """The spoke beside the hub that reaches SSH targets, running and live; it has no target of its own."""
+        sign, box = SigningKey.generate(), BoxKey.generate()
+        row = self._row("hub-ssh", sign, box, kind=SpokeKind.SSH, approved_at=1)
+        self.broker.add_tenant(tenant_of(row))
+        self.spokes[row.name] = SimSpoke(self, row.id, None, sign, box, work or succeed, beats=True)
+        return self.spokes[row.name]
+
+    def ssh_target(self, name, roles=()):
+        """An SSH target in Production whose host key is confirmed."""
+        acting = Itself(now_ms(), self.hub.vault, self.hub.seals)
+        with write_tx():
+            if Account.get_or_none(Account.name == "keys") is None:
+                wanted = AccountRequest("keys", AccountKind.PASSWORD, {"user": "deploy"}, {"password": "open sesame"})
+                accounts.create_account(acting, wanted)
+            endpoint = EndpointBody(host=f"{name}.example.com", account="keys", host_key=HOST_KEY)
+            return create_reached(acting, NewTarget(TargetKind.SSH, name, list(roles), [self.environment.id], endpoint))
 
     def _row(self, name, sign, box, **place):
         row = Spoke(
