@@ -75,10 +75,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Always durable; limits stand in policies, for a queue's arguments can never change."""
+    """Always durable; limits stand in policies, for a queue's arguments can never change.
+
+    `passing`: all that it holds stands in rows too, so one of another type may be removed for it.
+    """
 
     name: str
     quorum: bool = False
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +241,7 @@ def hub_topology() -> Topology:
             Queue(HUB_RESULTS, quorum=True),
             Queue(HUB_LOGS),
             Queue(HUB_BEATS),
-            Queue(HUB_INTENTS, quorum=True),
+            Queue(HUB_INTENTS, passing=True),
             Queue(HUB_DEAD, quorum=True),
         ),
         bindings=(
@@ -278,7 +282,7 @@ POLICIES = (
     Policy(
         "hub-intents",
         r"^hub\.intents$",
-        {"dead-letter-exchange": DEAD, "delivery-limit": 20, "max-length": 100_000, "overflow": "reject-publish"},
+        {"dead-letter-exchange": DEAD, "max-length": 100_000, "overflow": "reject-publish"},
     ),
     Policy("hub-dead", r"^hub\.dead$", {"max-length": 100_000, "overflow": "drop-head"}),
 )

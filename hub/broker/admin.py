@@ -11,7 +11,7 @@ import urllib3
 from hub.broker.definitions import is_password, password_hash, policy_document, tenant_definitions
 from hub.broker.errors import AdminRefused, AdminUnreachable
 from wire import topology
-from wire.topology import Permissions, Tenant, Topology
+from wire.topology import Permissions, Queue, Tenant, Topology
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,8 @@ _TIMEOUT = urllib3.Timeout(connect=5, read=30)
 # Only what surely did not arrive is sent again; all calls are idempotent, but a lost answer may hide a refusal.
 _RETRIES = urllib3.Retry(connect=3, read=0, redirect=0, status=0, other=0, backoff_factor=0.2)
 _CLOSE_TRIES = 3
+# The HTTP API's word for AMQP's 406: it stands there with other arguments.
+_INEQUIVALENT = 400
 
 
 class BrokerAdmin:
@@ -109,11 +111,23 @@ class BrokerAdmin:
         for exchange in part.exchanges:
             self._put(f"exchanges/{vhost}/{_word(exchange.name)}", {"type": exchange.kind, "durable": True})
         for queue in part.queues:
-            arguments = {"x-queue-type": "quorum"} if queue.quorum else {}
-            self._put(f"queues/{vhost}/{_word(queue.name)}", {"durable": True, "arguments": arguments})
+            self._declare_queue(queue)
         for binding in part.bindings:
             where = f"bindings/{vhost}/e/{_word(binding.exchange)}/q/{_word(binding.queue)}"
             self._call("POST", where, {"routing_key": binding.key})
+
+    def _declare_queue(self, queue: Queue) -> None:
+        path = f"queues/{topology.VHOST}/{_word(queue.name)}"
+        body = {"durable": True, "arguments": {"x-queue-type": "quorum"} if queue.quorum else {}}
+        try:
+            self._put(path, body)
+        except AdminRefused as refusal:
+            # What an earlier release has declared: a queue's type cannot change.
+            if not queue.passing or refusal.status != _INEQUIVALENT:
+                raise
+            logger.info("queue of another type is made anew", extra={"queue": queue.name})
+            self._delete(path)
+            self._put(path, body)
 
     def delete_queue(self, name: str) -> None:
         self._delete(f"queues/{topology.VHOST}/{_word(name)}")

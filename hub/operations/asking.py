@@ -198,7 +198,15 @@ class Asking:
         # A broker that is away costs a second: the engine sweeps the rows.
         try:
             self._connection.publish(
-                Outgoing(INTENTS, INTENT_KEY, sealed.frame, message_id=sealed.mid, expiration_ms=TTL_S * 1000)
+                Outgoing(
+                    INTENTS,
+                    INTENT_KEY,
+                    sealed.frame,
+                    message_id=sealed.mid,
+                    expiration_ms=TTL_S * 1000,
+                    # The row is kept; a message that is lost costs the second until the sweep.
+                    persistent=False,
+                )
             )
         except WireError as error:
             logger.warning("intent left to the sweep", extra={"intent": sealed.mid, "reason": str(error)})

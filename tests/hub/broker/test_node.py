@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from hub.broker.admin import BrokerAdmin
-from hub.broker.errors import NodeFailed, PortTaken
+from hub.broker.errors import AdminRefused, NodeFailed, PortTaken
 from hub.broker.layout import Layout
 from hub.broker.node import NodeCredentials, NodeTls, PrivateNode
 from hub.broker.process import ProcessMark, is_alive, mark
@@ -28,6 +28,7 @@ from wire.tls import make_certificate
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 CREDENTIALS = NodeCredentials("hub-password", "admin-password")
 SPOKE = "5" * 32
+RESULT_KEY = topology.event_key(SPOKE, topology.EventKind.RESULT)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def publish_confirmed(node, label):
     admin = admin_of(node)
     admin.declare(topology.spoke_topology(SPOKE))
     connection = connected(node)
-    messages = [Outgoing(topology.COMMANDS, SPOKE, label), Outgoing(topology.INTENTS, topology.INTENT_KEY, label)]
+    messages = [Outgoing(topology.COMMANDS, SPOKE, label), Outgoing(topology.EVENTS, RESULT_KEY, label)]
     done = connection.publish_many(messages * 200)
     assert wait(done, 30).not_done == set()
     assert {future.exception() for future in done} == {None}
@@ -120,7 +121,7 @@ def test_what_was_confirmed_is_there_after_a_stop_and_a_start(ready):
     ready.start()
     ready.wait_ready(READY_S)
     assert count(ready, topology.spoke_queue(SPOKE), b"stop") == 200
-    assert count(ready, topology.HUB_INTENTS, b"stop") == 200
+    assert count(ready, topology.HUB_RESULTS, b"stop") == 200
     assert connection.wait_connected(60)
     connection.close()
 
@@ -139,7 +140,7 @@ def test_what_was_confirmed_is_there_after_kill_9_and_a_connection_comes_back_by
         assert other.port == port
         assert other._ports.epmd == epmd_port
         assert count(other, topology.spoke_queue(SPOKE), b"kill") == 200
-        assert count(other, topology.HUB_INTENTS, b"kill") == 200
+        assert count(other, topology.HUB_RESULTS, b"kill") == 200
         assert connection.wait_connected(60)
     finally:
         connection.close()
@@ -242,6 +243,7 @@ def test_the_node_runs_as_an_ordinary_user_too():
 import importlib.resources, os, pathlib, sys, encodings.idna
 from hub.broker.node import NodeCredentials, NodeTls, PrivateNode
 from hub.broker.admin import BrokerAdmin
+from hub.broker.errors import AdminRefused
 # Read once as root: the interpreter itself may lie where nobody else may read.
 importlib.resources.files("config").joinpath("rabbitmq", "node.conf").read_text()
 uid = int(sys.argv[2])
@@ -271,3 +273,31 @@ def _words(process):
         return " ".join(process.cmdline()) + " ".join(process.environ().values())
     except psutil.Error:
         return ""
+
+
+def test_a_home_whose_intents_were_a_quorum_queue_gets_the_other_kind(ready):
+    admin = admin_of(ready)
+    admin.delete_queue(topology.HUB_INTENTS)
+    admin.declare(topology.Topology(queues=(topology.Queue(topology.HUB_INTENTS, quorum=True),)))
+    ready.stop()
+    ready.start()
+    ready.wait_ready(READY_S)
+    admin = admin_of(ready)
+    hub = AmqpConnection(
+        ready.url(topology.HUB_USER, CREDENTIALS.hub_password), name="test hub", declare=topology.hub_topology()
+    )
+    taken = hub.consume(topology.HUB_INTENTS, prefetch=1)
+    assert not hub.wait_connected(1)
+    admin.ensure_vhost_and_hub_users(hub_password=CREDENTIALS.hub_password)
+    assert admin._call("GET", f"queues/{topology.VHOST}/{topology.HUB_INTENTS}")["type"] == "classic"
+    assert hub.wait_connected(30)
+    assert (
+        hub.publish(Outgoing(topology.INTENTS, topology.INTENT_KEY, b"asked", persistent=False)).exception(30) is None
+    )
+    assert [delivery.body for delivery in taken.take(1, 30)] == [b"asked"]
+    hub.close()
+
+
+def test_a_queue_that_holds_what_stands_nowhere_else_is_never_removed_for_its_type(ready):
+    with pytest.raises(AdminRefused, match="inequivalent"):
+        admin_of(ready).declare(topology.Topology(queues=(topology.Queue(topology.HUB_RESULTS),)))
