@@ -117,7 +117,7 @@ def revoke_api_key(seals: RowSeals, row: ApiKey, now_ms: int) -> None:
         return
     row.revoked_at = now_ms
     row.version += 1
-    seals.seal(row)
+    seals.seal_end(row)
     row.save()
 
 

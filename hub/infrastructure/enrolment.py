@@ -190,7 +190,7 @@ class Enrolments:
         if won != 1:
             raise Refused(Code.JOIN_USED, f"token {token.id}")
         token.used_at, token.used_by = now_ms, spoke.id
-        self._parts.seals.seal(token)
+        self._parts.seals.seal_end(token)
         token.save()
 
     def _refuse(self, row: GatewayInbox, code: Code, detail: str) -> None:

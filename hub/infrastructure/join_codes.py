@@ -102,7 +102,7 @@ def revoke_join_code(context: Acting, token_id: str) -> JoinToken:
         raise Conflict("this join code has been used: revoke the spoke that it became")
     if row.revoked_at is None:
         row.revoked_at = context.now_ms
-        context.seals.seal(row)
+        context.seals.seal_end(row)
         row.save()
     return row
 

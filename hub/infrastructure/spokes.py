@@ -63,7 +63,9 @@ def revoke_spoke(context: Acting, spoke_id: str, reason: str = "") -> tuple[Spok
         return row, ""
     was_trusted = row.state == SpokeState.TRUSTED
     row.state, row.revoked_at = SpokeState.REVOKED, context.now_ms
-    seal_and_save(context.seals, row)
+    row.version += 1
+    context.seals.seal_end(row)
+    row.save()
     SpokeSession.update(live=False).where(SpokeSession.spoke == row.id).execute()
     Target.update(
         health=Health.UNAVAILABLE, health_reason=reason or "its spoke is revoked", health_since=context.now_ms
@@ -117,6 +119,10 @@ def find_spoke(spoke_id: str) -> Spoke:
 
 def forget_at_broker(seals: RowSeals, row: Spoke) -> None:
     """The broker has nothing of it any more."""
+    if not seals.holds(row):
+        # Altered since its revocation: it stays what nobody believes.
+        Spoke.update(broker_password_sealed=None, at_broker=False).where(Spoke.id == row.id).execute()
+        return
     row.broker_user, row.broker_password_sealed, row.at_broker = "", None, False
     seal_and_save(seals, row)
 

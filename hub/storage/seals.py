@@ -56,6 +56,17 @@ class RowSeals:
 
         Raises:
             RuntimeError: this process holds no signing key, or is in no `write_tx`.
+            SealBroken: the row that it replaces was changed outside the hub: an honest change makes no forgery good.
+        """
+        same = type(row)._meta.primary_key == row.sealed_id()  # noqa: SLF001  peewee's way to a table's key.
+        stored: SealedTable | None = type(row).get_or_none(same)
+        if stored is not None:
+            self.check(stored)
+        self.seal_end(row)
+
+    def seal_end(self, row: SealedTable) -> None:
+        """The same for a row that grants nothing any more and never will again, whatever it was before: a revocation
+        must not fail because somebody has altered what is revoked.
         """
         row.seal = self.seal_of(row)
         note_sealed(SealedRow(row.table_name(), row.sealed_id(), row.sealed_version(), seal_sha256(row.seal)))

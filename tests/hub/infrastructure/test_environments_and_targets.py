@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.errors import Conflict, Invalid, NotFound
+from hub.errors import Conflict, Invalid, NotFound, SealBroken
 from hub.infrastructure import environments, targets
 from hub.infrastructure.display_names import fault_of, shown
 from hub.states import Health
@@ -63,6 +63,14 @@ def test_a_target_changes_under_its_seal(hub, target):
     assert (row.name, row.roles, row.version) == ("web-2", ["db", "web"], 2)
     assert TargetEnvironment.get().environment == place.id
     hub.seals.check(Target.get())
+
+
+@pytest.mark.parametrize("change", [targets.disable_target, targets.enable_target, targets.update_target])
+def test_a_target_that_was_changed_outside_the_hub_is_not_made_good_by_a_change(hub, target, change):
+    Target.update(endpoint={"host": "attacker.example", "host_key": "theirs"}).where(Target.id == target.id).execute()
+    with pytest.raises(SealBroken), write_tx():
+        change(hub.acting(), target.id)
+    assert not hub.seals.holds(Target.get())
 
 
 def test_a_target_is_disabled_with_a_reason_and_enabled_again(hub, target):

@@ -120,6 +120,27 @@ def test_a_revoked_relay_has_no_pin_no_account_and_carries_for_nobody(enrolling,
     assert not Spoke.get_by_id(relay.id).at_broker
 
 
+def test_a_revoked_spoke_that_somebody_trusts_again_by_sql_meanwhile_is_not_made_good(enrolling, hub, monkeypatch):
+    _, spoke = enrol(enrolling, hub, "listening")
+    with write_tx():
+        revoke_spoke(hub.acting(), spoke.id)
+    monkeypatch.setattr(
+        enrolling.accounts, "remove_tenant", lambda _: Spoke.update(state=SpokeState.TRUSTED).execute(), raising=True
+    )
+    enrolling.rollout.sweep()
+    assert not Spoke.get().at_broker
+    assert not hub.seals.holds(Spoke.get())
+
+
+def test_a_spoke_that_was_changed_outside_the_hub_can_be_revoked_all_the_same(enrolling, hub):
+    _, spoke = enrol(enrolling, hub, "listening")
+    Spoke.update(address="attacker.example:10933").execute()
+    with write_tx():
+        revoke_spoke(hub.acting(), spoke.id)
+    enrolling.rollout.sweep()
+    assert (Spoke.get().state, Spoke.get().at_broker) == (SpokeState.REVOKED, False)
+
+
 def test_a_pending_relay_that_is_refused_changes_no_trust_document(enrolling, hub):
     enrolling.take(Machine(hub, "relay-1", "relay").frame(enrolling.code(role="relay")))
     before = trust_chain().version

@@ -86,6 +86,19 @@ def test_a_row_that_held_once_is_refused_as_soon_as_it_is_another(hub):
         hub.seals.check(User.get_by_id(row.id))
 
 
+def test_a_change_through_the_hub_does_not_make_good_what_was_changed_outside(hub):
+    row = _user(hub.seals)
+    User.update(password_hash="$argon2id$attacker").where(User.id == row.id).execute()
+    changed = User.get_by_id(row.id)
+    changed.version += 1
+    with pytest.raises(SealBroken), write_tx():
+        hub.seals.seal(changed)
+    User.update(seal=None).where(User.id == row.id).execute()
+    with pytest.raises(SealBroken), write_tx():
+        hub.seals.seal(User.get_by_id(row.id))
+    assert not hub.seals.holds(User.get_by_id(row.id))
+
+
 def test_a_grant_written_by_sql_gives_nothing(hub):
     row = _user(hub.seals)
     Grant.create(user=row.id, role="system-admin")
