@@ -4,6 +4,7 @@ RunnerError
 ├── FolderRefused       a job folder cannot be used: no job in it, or another supervisor had it
 ├── StepUnknown         no step kind, language or file format has this name
 ├── StepFailed          a convention could not do its work; the message says what was expected and found
+│   ├── FileMalformed   a configuration file is not written as its format demands; it names the line
 │   └── ScriptFailed    a script ended with an exit code other than 0
 └── SpoolFull           the disk holding the job folder is full
 """
@@ -27,6 +28,14 @@ class StepFailed(RunnerError):
     """A convention could not do its work."""
 
     exit_code: int | None = None
+
+
+class FileMalformed(StepFailed):
+    """A configuration file is not written as its format demands; `line` counts from 1 and is 0 where none is known."""
+
+    def __init__(self, sentence: str, line: int = 0) -> None:
+        super().__init__(sentence)
+        self.line = line
 
 
 class ScriptFailed(StepFailed):

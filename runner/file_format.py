@@ -12,11 +12,18 @@ class FileFormat:
 
     Args:
         name: For messages.
-        recognise: Whether a file's name (lower case) or text is of this format.
+        has_name: Whether a file of this name (lower case, no folders) is of this format.
+        has_look: Whether a text whose file's name says nothing looks like this format and like no other one.
         replace: The text with values replaced and all else kept as it was, and the names that were used; raises
-            StepFailed where the text is not well formed.
+            FileMalformed where the text is not well formed.
     """
 
     name: str
-    recognise: Callable[[str, str], bool]
+    has_name: Callable[[str], bool]
+    has_look: Callable[[str], bool]
     replace: Callable[[str, Mapping[str, str]], Tuple[str, Tuple[str, ...]]]
+
+
+def looks_like_nothing(_text: str) -> bool:
+    """The look of a format whose files could as well be of another one."""
+    return False

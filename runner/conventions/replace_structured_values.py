@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runner.deployment import RunningDeployment
-from runner.errors import StepFailed
+from runner.errors import FileMalformed, StepFailed
 from runner.formats import format_of
 from runner.package_files import named_files, read_text, write_text
 
@@ -19,6 +19,9 @@ class ReplaceStructuredValues:
             text, encoding, bom = read_text(path)
             try:
                 replaced, used = format_of(name, text).replace(text, values)
+            except FileMalformed as error:
+                place = f"{name}:{error.line}" if error.line else name
+                raise StepFailed(f"{place}: {error}") from error
             except StepFailed as error:
                 raise StepFailed(f"{name}: {error}") from error
             if not used:

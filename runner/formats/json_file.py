@@ -8,81 +8,81 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from runner.errors import StepFailed
+from runner.errors import FileMalformed
 from runner.file_format import FileFormat
+from runner.rewriting import NOTHING, Rewriting, Wanted, read_json
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder()
-# What a text that is no JSON value reads as.
-_NOTHING = object()
+# How numbers are written counts, not what they are: reading a long one takes the square of its length.
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 _KINDS: Dict[str, Tuple[type, ...]] = {"{": (dict,), "[": (list,), '"': ()}
 _Place = Tuple[str, int, int]
+_Found = Tuple[Wanted, List[_Place]]
 
 
-def _recognise(name: str, text: str) -> bool:
-    return name.endswith(".json") or text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
+def _has_name(name: str) -> bool:
+    return name.endswith(".json")
+
+
+def _has_look(text: str) -> bool:
+    return text.lstrip()[:1] in ("{", "[") and read_json(text) is not NOTHING
 
 
 def _replace(text: str, values: Mapping[str, str]) -> Tuple[str, Tuple[str, ...]]:
-    wanted: Dict[str, str] = {name.casefold(): name for name in values}
-    pieces: List[str] = []
-    used: List[str] = []
-    at = 0
-    for path, start, stop in _places(text):
-        name = wanted.get(path.casefold())
-        # A place inside a value that was replaced whole is gone.
-        if name is None or start < at:
-            continue
-        pieces += [text[at:start], _written(values[name], text[start:stop])]
-        used.append(name)
-        at = stop
-    pieces.append(text[at:])
-    return "".join(pieces), tuple(used)
+    wanted = Wanted(values)
+    rewriting = Rewriting(text)
+    for name, start, stop in _places(text, wanted):
+        rewriting.put(name, start, stop, _written(wanted[name], text[start:stop]))
+    return rewriting.result()
 
 
-def _places(text: str) -> List[_Place]:
-    """Path, start and end of every value, an outer one before those inside of it."""
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise StepFailed(f"not well-formed JSON: {error}") from error
+def _places(text: str, wanted: Wanted) -> List[_Place]:
+    """Name, start and end of every value that a variable is for, an outer one before those inside of it."""
     places: List[_Place] = []
-    # What `json` read without complaint can be walked without looking for faults.
-    _walk(text, _skip(text, 0), "", places)
+    try:
+        _DECODER.decode(text)
+        # What `json` read without complaint can be walked without looking for faults.
+        _walk(text, _skip(text, 0), "", (wanted, places))
+    except json.JSONDecodeError as error:
+        raise FileMalformed(f"not well-formed JSON: {error.msg}", error.lineno) from error
+    except RecursionError as error:
+        raise FileMalformed("not well-formed JSON: nested too deeply") from error
     return places
 
 
-def _walk(text: str, at: int, path: str, places: List[_Place]) -> int:
+def _walk(text: str, at: int, path: Optional[str], found: _Found) -> int:
+    wanted, places = found
     mine = len(places)
     opening = text[at]
     if opening == "{":
-        stop = _walk_object(text, at + 1, path, places)
+        stop = _walk_object(text, at + 1, path, found)
     elif opening == "[":
-        stop = _walk_list(text, at + 1, path, places)
+        stop = _walk_list(text, at + 1, path, found)
     else:
         _, stop = _DECODER.raw_decode(text, at)
-    if path:
-        places.insert(mine, (path, at, stop))
+    name = wanted.name(path)
+    if name is not None:
+        places.insert(mine, (name, at, stop))
     return stop
 
 
-def _walk_object(text: str, at: int, path: str, places: List[_Place]) -> int:
+def _walk_object(text: str, at: int, path: Optional[str], found: _Found) -> int:
     at = _skip(text, at)
     while text[at] != "}":
         key, at = _DECODER.raw_decode(text, at)
         at = _skip(text, _skip(text, at) + 1)
-        at = _skip(text, _walk(text, at, f"{path}:{key}" if path else key, places))
+        at = _skip(text, _walk(text, at, found[0].path(path, key), found))
         at = _skip(text, at + 1) if text[at] == "," else at
     return at + 1
 
 
-def _walk_list(text: str, at: int, path: str, places: List[_Place]) -> int:
+def _walk_list(text: str, at: int, path: Optional[str], found: _Found) -> int:
     at = _skip(text, at)
     number = 0
     while text[at] != "]":
-        at = _skip(text, _walk(text, at, f"{path}:{number}" if path else str(number), places))
+        at = _skip(text, _walk(text, at, found[0].path(path, str(number)), found))
         number += 1
         at = _skip(text, at + 1) if text[at] == "," else at
     return at + 1
@@ -97,7 +97,7 @@ def _written(value: str, old: str) -> str:
     """The new value as JSON: of the old one's type where it reads as such, else a text."""
     text = value.strip()
     text = text.lower() if text.lower() in ("true", "false", "null") else text
-    return text if _is_like(_read(text), old) else json.dumps(value, ensure_ascii=False)
+    return text if _is_like(read_json(text), old) else json.dumps(value, ensure_ascii=False)
 
 
 def _is_like(new: Any, old: str) -> bool:
@@ -105,17 +105,10 @@ def _is_like(new: Any, old: str) -> bool:
     if old[0] in "tf":
         return isinstance(new, bool)
     if old[0] == "n":
-        return new is not _NOTHING and not isinstance(new, str)
+        return new is not NOTHING and not isinstance(new, str)
     if isinstance(new, bool):
         return False
     return isinstance(new, _KINDS.get(old[0], (int, float)))
 
 
-def _read(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=lambda _: _NOTHING)
-    except (ValueError, RecursionError):
-        return _NOTHING
-
-
-FORMAT = FileFormat(name="JSON", recognise=_recognise, replace=_replace)
+FORMAT = FileFormat(name="JSON", has_name=_has_name, has_look=_has_look, replace=_replace)

@@ -205,7 +205,7 @@ def test_settings_that_are_no_json_are_named(rig, tmp_path):
     package = make_zip(tmp_path / "p.zip", {"settings.json": '{"a": 1,}'})
     run = rig.deploy(package, {"structured": ["settings.json"]}, variables={"a": "2"})
     assert run.outcome["state"] == "failed"
-    assert run.outcome["message"].startswith("settings.json: not well-formed JSON")
+    assert run.outcome["message"].startswith("settings.json:1: not well-formed JSON")
 
 
 def test_secrets_reach_files_by_reference_and_are_masked_in_the_log(rig, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runner.contract.template import expand
-from runner.formats.json_file import FORMAT
+from runner.formats import format_of
 from runner.steps.deploy_package import STEP
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/runner.md"
@@ -15,11 +15,11 @@ EXAMPLES = EXAMPLE.findall(PAGE.read_text())
 
 
 def variables(text):
-    return {name: quoted or plain for name, quoted, plain in re.findall(r'([\w:]+)=(?:"([^"]*)"|(\S+))', text)}
+    return {name: quoted or plain for name, quoted, plain in re.findall(r'([^\s=]+)=(?:"([^"]*)"|(\S+))', text)}
 
 
 def test_the_page_has_an_example_of_each_kind():
-    assert sorted(kind for kind, *_ in EXAMPLES) == ["bash", "json", "python", "template"]
+    assert sorted(kind for kind, *_ in EXAMPLES) == ["bash", "env", "ini", "json", "properties", "python", "template"]
     assert PAGE.read_text().count("<!-- test:") == len(EXAMPLES)
 
 
@@ -27,8 +27,8 @@ def test_the_page_has_an_example_of_each_kind():
 def test_an_example_does_what_the_page_says(rig, kind, values, text, gives):
     if kind == "template":
         assert expand(text, variables(values)) == gives
-    elif kind == "json":
-        assert FORMAT.replace(text, variables(values))[0] == gives
+    elif kind not in ("bash", "python"):
+        assert format_of(f"example.{kind}", text).replace(text, variables(values))[0] == gives
     else:
         run = rig.script(text, shell=kind, variables=variables(values))
         assert run.outcome["state"] == "succeeded", run.text()
