@@ -16,7 +16,7 @@ from hub.storage.database import connection, write_tx
 from hub.storage.models import FleetFrame, Introduction, Spoke
 from hub.storage.seals import RowSeals
 from wire.documents import FleetDocument, FleetSpoke
-from wire.keys import SigningKey
+from wire.keys import SigningKey, thumbprint
 from wire.topology import DEFAULT_FLEET
 
 VALID_S = 3600
@@ -100,12 +100,25 @@ class Carriers:
 
     def expects(self, relay_id: str, spoke_id: str) -> bool:
         """Whether a spoke of that relay's fleet was introduced under this id, and has not enrolled or just has."""
+        return self._expected(relay_id, spoke_id) is not None
+
+    def expects_frame(self, relay_id: str, spoke_id: str, signer_pk: bytes, frame_sha256: str) -> bool:
+        """Whether one who is expected there would say this: in the introduced key's name, or in the words that let it
+        in. Each enrolment costs rows and a line of the audit log, and a relay can make as many keys as it likes.
+        """
+        found = self._expected(relay_id, spoke_id)
+        if isinstance(found, Introduction):
+            return bool(found.thumbprint == thumbprint(signer_pk))
+        return found is not None and found.enrol_sha256 == frame_sha256
+
+    def _expected(self, relay_id: str, spoke_id: str) -> Introduction | Spoke | None:
         with connection():
             fleet = self.fleet_of_relay(relay_id)
             found: Any = Introduction.get_or_none(Introduction.id == spoke_id) or Spoke.get_or_none(
                 (Spoke.id == spoke_id) & (Spoke.kind == SpokeKind.LISTENING) & Spoke.join_token.is_null()
             )
-            return bool(fleet) and found is not None and found.fleet == fleet and self._seals.holds(found)
+            known = bool(fleet) and found is not None and found.fleet == fleet and self._seals.holds(found)
+            return found if known else None
 
     def fleet_of_relay(self, relay_id: str) -> str:
         """The fleet of a trusted relay; "" for anybody else."""

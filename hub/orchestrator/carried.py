@@ -74,9 +74,10 @@ class Carried:
         return True
 
     def _enrolment(self, key: CarriedKey, frame: bytes) -> None:
-        if not self._parts.carriers.expects(key.relay_id, key.spoke_id):
-            raise Refused(Code.ENV_POLICY, "nobody was introduced there, or not to this relay")
-        sha256 = verify_enrol(frame).frame_sha256
+        verified = verify_enrol(frame)
+        signer, sha256 = verified.signer.verify_key.pk, verified.frame_sha256
+        if not self._parts.carriers.expects_frame(key.relay_id, key.spoke_id, signer, sha256):
+            raise Refused(Code.ENV_POLICY, "nobody with that key was introduced there, or not to this relay")
         with write_tx():
             now_ms = self._parts.clock_ms()
             kept = unopened.keep(frame, sha256, source=f"relay:{key.relay_id}", now_ms=now_ms, again=True)

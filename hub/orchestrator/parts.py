@@ -88,7 +88,7 @@ class Carriers(Protocol):
     """Who may carry for whom: hub/infrastructure/fleet.py."""
 
     def carries(self, relay_id: str, spoke_id: str) -> bool: ...
-    def expects(self, relay_id: str, spoke_id: str) -> bool: ...
+    def expects_frame(self, relay_id: str, spoke_id: str, signer_pk: bytes, frame_sha256: str) -> bool: ...
     def fleet_of_relay(self, relay_id: str) -> str: ...
 
 
@@ -98,7 +98,8 @@ class Nobody:
     def carries(self, relay_id: str, spoke_id: str) -> bool:  # noqa: ARG002  the protocol's signature
         return False
 
-    expects = carries
+    def expects_frame(self, relay_id: str, spoke_id: str, signer_pk: bytes, frame_sha256: str) -> bool:  # noqa: ARG002  as above
+        return False
 
     def fleet_of_relay(self, relay_id: str) -> str:  # noqa: ARG002  the protocol's signature
         return ""

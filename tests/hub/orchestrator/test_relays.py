@@ -292,6 +292,10 @@ def test_the_enrolment_of_an_introduced_spoke_is_kept_for_the_engine_and_a_stran
     assert (bytes(row.body), row.source) == (frame, f"relay:{relay}")
     says(rig, relay, EventKind.ENROL, new_id(), frame)
     refused(rig, 1, "ENV_POLICY")
+    # Under the id that is expected, a key that nobody has introduced costs no row and no line of the audit log.
+    says(rig, relay, EventKind.ENROL, expected.id, _enrolment(rig, SigningKey.generate()))
+    refused(rig, 2, "ENV_POLICY")
+    assert GatewayInbox.select().count() == 1
     hints(rig, relay, expected.id, state="down", reason="port-closed")
     until(lambda: Target.get_by_id(target.id).health_reason == "nothing listens there")
 
