@@ -10,7 +10,7 @@ from hub.infrastructure.targets import check_name, checked_roles, put_into
 from hub.states import Health, TargetKind
 from hub.storage.models import Target
 from wire.errors import Refused
-from wire.keys import parse_thumbprint
+from wire.keys import parse_thumbprint, thumbprint_of_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,8 @@ def introduce(context: Acting, wanted: Introduced) -> Target:
 
 
 def _checked_thumbprint(text: str) -> str:
-    found = "".join(text.split())
+    """In its one spelling: it is compared with that of the key that comes."""
     try:
-        parse_thumbprint(found)
+        return thumbprint_of_digest(parse_thumbprint("".join(text.split())))
     except Refused as error:
         raise Invalid("expected what `manyarm-spoke thumbprint` prints on the machine", field="thumbprint") from error
-    return found

@@ -10,7 +10,8 @@ from hub.storage.models import RelayHint, Spoke, SpokeSession, Target
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
 from hub.trust.publishing import publish_trust, with_pin, without_pin
-from wire.keys import thumbprint
+from wire.errors import Refused
+from wire.keys import parse_thumbprint, thumbprint
 from wire.topology import Tenant, listening_tenant, relay_tenant, spoke_tenant
 
 _PASSWORD_VERSION = 1  # A spoke's password is made once, with its approval.
@@ -108,6 +109,14 @@ def broker_password(vault: Vault, row: Spoke) -> str:
 def thumbprint_of(row: Spoke) -> str:
     """To be compared, whole, with what `manyarm-spoke thumbprint` prints on the machine."""
     return thumbprint(bytes.fromhex(row.sign_pk))
+
+
+def has_thumbprint(row: Spoke, typed: str) -> bool:
+    """Whether somebody has typed its thumbprint, in whichever spelling."""
+    try:
+        return parse_thumbprint("".join(typed.split())) == parse_thumbprint(thumbprint_of(row))
+    except Refused:
+        return False
 
 
 def find_spoke(spoke_id: str) -> Spoke:

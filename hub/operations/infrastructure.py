@@ -130,7 +130,7 @@ def _of_target(row: Target) -> Done:
 
 def _approve(context: Context, body: OfSpoke) -> Done:
     row = spoke_row(body.spoke)
-    if body.thumbprint and "".join(body.thumbprint.split()) != spokes.thumbprint_of(row):
+    if body.thumbprint and not spokes.has_thumbprint(row, body.thumbprint):
         raise Conflict("this is not the spoke's thumbprint: do not trust it", field="thumbprint")
     row, notice = spokes.approve_spoke(context, row.id)
     detail = {"name": row.name, "thumbprint": spokes.thumbprint_of(row), "path": "by hand"}

@@ -74,7 +74,7 @@ def _rotate_spoke(context: Context, body: RotateSpoke) -> Done:
 
 def _replace(context: Context, body: ReplaceSpoke) -> Done:
     new, old = spoke_row(body.spoke), spoke_row(body.replaces)
-    if body.thumbprint and "".join(body.thumbprint.split()) != spokes.thumbprint_of(new):
+    if body.thumbprint and not spokes.has_thumbprint(new, body.thumbprint):
         raise Conflict("this is not the spoke's thumbprint: do not trust it", field="thumbprint")
     notice = replace_spoke(context, new, old)
     detail = {"name": new.name, "replaces": old.id, "thumbprint": spokes.thumbprint_of(new)}

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from hub.errors import Conflict, Invalid
+from hub.infrastructure import listening_targets
 from hub.infrastructure.fleet import VALID_S, Carriers, Fleet, FleetParts
 from hub.infrastructure.listening import expect, move
 from hub.infrastructure.spoke_keys import SpokeDirectory
@@ -139,6 +140,21 @@ def test_a_spoke_that_was_changed_outside_the_hub_can_be_revoked_all_the_same(en
         revoke_spoke(hub.acting(), spoke.id)
     enrolling.rollout.sweep()
     assert (Spoke.get().state, Spoke.get().at_broker) == (SpokeState.REVOKED, False)
+
+
+@pytest.mark.parametrize(
+    "typed", [lambda print_: print_.replace("-", ""), lambda print_: f" {print_[:30]}\n{print_[30:]} "]
+)
+def test_a_spoke_is_let_in_however_its_thumbprint_was_typed(enrolling, hub, typed):
+    machine = Machine(hub, kind="listening")
+    text = typed(thumbprint(machine.signing.verify_key.pk))
+    with write_tx():
+        listening_targets.introduce(
+            hub.acting(), listening_targets.Introduced("web-1", "web-1.example:10933", text, ["web"], [])
+        )
+    enrolling.take(introduced_frame(enrolling, machine))
+    assert enrolling.refusals() == []
+    assert Spoke.get().state == SpokeState.TRUSTED
 
 
 def test_a_pending_relay_that_is_refused_changes_no_trust_document(enrolling, hub):
