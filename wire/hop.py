@@ -77,7 +77,7 @@ class Ask:
 
     method: Annotated[str, Text(8, "GET|POST|PUT")]
     path: Annotated[str, Text(200)]
-    capability: Annotated[str, Text(6000)]
+    capability: Annotated[str, Text(6000, "[A-Za-z0-9_.=-]*")]
     has_body: bool
 
 

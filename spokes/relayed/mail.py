@@ -30,6 +30,8 @@ WINDOW = 32
 _WAITING_MOST, _WAITING_BYTES = 10_000, 64 * 1024 * 1024
 # More than any honest relay leaves unanswered.
 _BUFFERED_MOST = 64
+# Words that wait for a relay that brings and does not read.
+_WORDS_MOST = 1024
 _LOOK_EVERY_S = 1.0
 WAITING, CONNECTED = "waiting for a relay", "connected"
 
@@ -179,6 +181,9 @@ class RelayedConnection:
             logger.info("relay gone", extra={"peer": websocket.peer})
 
     def _arrived(self, link: _Link, frame: bytes) -> None:
+        """Raises ConnectionLost for a relay that brings more than it may, or does not hear what became of it."""
+        if len(link.words) > _WORDS_MOST:
+            raise ConnectionLost("the relay brings and does not read")
         link.received += 1
         self._subscription.put(
             Delivery(

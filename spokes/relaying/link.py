@@ -38,6 +38,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 20.0
 # A connection that lived so long was a good one: the next attempt follows soon.
 _STEADY_S = 30.0
 _LINES_MOST = 2
+# Words that wait for a spoke that sends and does not read: more than an honest one ever leaves.
+_WORDS_MOST = 1024
 
 
 class Carrier(Protocol):
@@ -272,6 +274,9 @@ class SpokeLink:
             self._words[-1] = hop.Taken(last.numbers + word.numbers)
         else:
             self._words.append(word)
+        if len(self._words) > _WORDS_MOST and self._websocket is not None:
+            logger.warning("spoke does not read and is cut off", extra={"spoke": self.spoke.id})
+            self._websocket.abort()
         self._wake.set()
 
     def _hear(self, word: hop.Word) -> None:

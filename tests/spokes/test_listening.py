@@ -1,18 +1,26 @@
 """A listening spoke's own end of the hop, and its command line; a relay of straw dials in."""
 
 import asyncio
+import itertools
 import socket
+import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 
 from spokes.__main__ import main
 from spokes.relayed.front_door import FrontDoor
 from spokes.relayed.mail import CONNECTED, RelayedConnection
+from spokes.relayed.told_trust import told_trust
+from spokes.relaying.hints import Hints
+from spokes.relaying.link import SpokeLink, Surroundings
+from spokes.relaying.room import Room
 from tests.services.ports import free_ports
 from wire import hop, tls
 from wire.connection import Outgoing
-from wire.errors import Nacked
+from wire.documents import FleetSpoke
+from wire.errors import ConnectionLost, Nacked
 from wire.join_code import JoinCode
 from wire.keys import SigningKey
 from wire.websocket import dial, prepare_loop
@@ -175,3 +183,81 @@ def test_an_address_that_is_taken_is_one_sentence(tmp_path, capsys):
     with socket.create_server(("127.0.0.1", port)):
         assert main(["--home", home, "run", "--listen", f"127.0.0.1:{port}"]) == 1
     assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+class Straw:
+    """A socket whose peer brings what the test says, and reads nothing but the first word."""
+
+    def __init__(self, messages):
+        self.peer, self.received, self.heard, self.aborted = "127.0.0.1", 0, 0, False
+        self._messages = iter(messages)
+
+    async def receive(self):
+        await asyncio.sleep(0)
+        if self.aborted:
+            raise ConnectionLost("aborted")
+        self.received += 1
+        return next(self._messages)
+
+    async def send(self, _message):
+        self.heard += 1
+        if self.heard > 1:
+            await asyncio.Event().wait()
+
+    def abort(self):
+        self.aborted = True
+
+
+def test_t055_a_stranger_who_tells_trust_in_empty_pieces_is_cut_off_early():
+    stranger = Straw(itertools.repeat(b""))
+
+    async def story():
+        with pytest.raises(ConnectionLost, match="more trust documents"):
+            await asyncio.wait_for(told_trust(stranger, held=1), WAIT_S)
+
+    asyncio.run(story())
+    assert stranger.received < 20_000
+
+
+def test_a_relay_that_brings_and_never_reads_is_cut_off_before_it_fills_our_memory(spoke):
+    subscription = spoke.consume("", prefetch=1)
+    brings = Straw(itertools.repeat(b"MAE1"))
+    answered = threading.Event()
+
+    def answer():
+        while not answered.is_set():
+            for delivery in subscription.take(64, 0.1):
+                subscription.reject(delivery, requeue=True)
+
+    async def paced():
+        """As fast as they are answered."""
+        while subscription._buffer:  # noqa: ASYNC110  Another thread empties it.
+            await asyncio.sleep(0.001)
+        return b"MAE1"
+
+    brings.receive = paced
+    answering = threading.Thread(target=answer, daemon=True)
+    answering.start()
+    try:
+        serving = asyncio.run_coroutine_threadsafe(asyncio.wait_for(spoke.attend(brings), WAIT_S), spoke._loop)
+        with pytest.raises(ConnectionLost, match="does not read"):
+            serving.result(WAIT_S + 1)
+    finally:
+        answered.set()
+        answering.join(WAIT_S)
+
+
+def test_a_spoke_that_sends_and_never_reads_is_cut_off_before_it_fills_the_relay_s_memory():
+    async def story():
+        around = Surroundings(
+            relay_id="0a" * 16, fleet="default", carrier=None, tls=None, passage=None,
+            hints=Hints("0a" * 16, lambda _: Future()), room=Room(), newer_trust=lambda _: (),
+        )  # fmt: skip
+        link = SpokeLink(FleetSpoke(SPOKE_ID, "web-1:10933", "", ""), around)
+        junk = Straw(itertools.repeat(b"junk"))
+        junk.heard = 1
+        with pytest.raises(ConnectionLost):
+            await asyncio.wait_for(link._carry(junk), WAIT_S)
+        assert junk.received < 10_000
+
+    asyncio.run(story())
