@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from demo.sample import VERSIONS, pack
+from demo.ssh_machine import SshMachine
 from demo.stage import Processes, Stage, StageFailed, wait_until
 
 FOLDER = Path("var/demo").absolute()
-SPOKES = {"web-1": "north", "web-2": "south"}
+# By name: the role that tells its ports. web-1 polls, web-2 listens, web-3 is reached by SSH, cloud-1 is no machine.
+TARGETS = {"web-1": "north", "web-2": "east", "web-3": "south", "cloud-1": "west"}
 ENVIRONMENTS = ("Development", "Production")
 _BIN = Path(sys.executable).parent
 
@@ -27,6 +30,7 @@ class Demo:
     def __init__(self) -> None:
         self._stage = Stage.set_up(FOLDER)
         self._processes = Processes(self._stage)
+        self._ssh = SshMachine(self._stage)
         self._key = ""
         self.report: dict[str, Any] = {
             "portal": self._stage.portal,
@@ -43,10 +47,11 @@ class Demo:
         Raises:
             StageFailed: A step did not go as it should.
         """
+        self._ssh.start(self._processes)
         self._start_hub()
-        self._say("What there is to deploy, as a file beside the code")
+        self._say("What there is to deploy and where, as a file beside the code")
         self._show("manyarm", "apply", "-f", "demo/manyarm.yaml")
-        self._start_spokes()
+        self._start_targets()
         for number, version in enumerate(VERSIONS):
             self._say(f"Version {version}" + (", of which the hub has most already" if number else ""))
             file = pack(version, FOLDER)
@@ -54,7 +59,7 @@ class Demo:
             self._make_release(version)
             for environment in ENVIRONMENTS:
                 self._deploy(version, environment)
-        self.report["targets"] = self._json("manyarm", "target", "list", "--json")
+        self.report["targets"] = self._get("/targets")["items"]
         self.report["ok"] = all(row["state"] == "succeeded" for row in self.report["deployments"])
 
     def serve(self, code: str) -> None:
@@ -128,64 +133,85 @@ class Demo:
         return key
 
     def _is_good(self, key: str) -> bool:
-        return self._completed(("manyarm", "task", "list", "--limit", "1"), self._stage.environ(key)).returncode == 0
+        try:
+            self._get("/me", key)
+        except urllib.error.HTTPError:
+            return False
+        return True
 
-    # The spokes
+    # The targets
 
-    def _start_spokes(self) -> None:
-        self._say("Two targets, each with a spoke of its own")
-        for name, role in SPOKES.items():
-            home = self._stage.spoke_home(name)
-            if not (home / "trust").exists():
-                self._enrol(name, role, home)
-            print(f"  $ manyarm-spoke --home {home.relative_to(Path.cwd())} run")
-            self._processes.start(name, "manyarm-spoke", "--home", str(home), "run")
-        wait_until(self._all_healthy, f"the targets were not healthy in a minute: {FOLDER}/web-*.log say more", 60)
+    def _start_targets(self) -> None:
+        self._say("A machine whose spoke dials out")
+        self._start_spoke("web-1")
+        self._say("One whose spoke listens, for a relay to dial it")
+        self._start_spoke("web-2", "--listen", f"127.0.0.1:{self._stage.ports['listening']}")
+        self._say("One that has an SSH server and nothing of Manyarm")
+        self._add_ssh("web-3")
+        self._say("And cloud-1, which is no machine: what is deployed there runs beside the hub")
+        wait_until(self._all_healthy, f"the targets were not healthy in a minute: {FOLDER}/*.log say more", 60)
         self._show("manyarm", "target", "list")
 
-    def _enrol(self, name: str, role: str, home: Path) -> None:
-        where = [part for environment in ENVIRONMENTS for part in ("--environment", environment)]
-        roles = ("--role", "web", "--role", role)
-        made = self._json("manyarm", "join-code", "create", *roles, *where, "--auto-approve", "--json")
-        print(f"  $ manyarm join-code create {shlex.join([*roles, *where])} --auto-approve")
+    def _start_spoke(self, name: str, *listening: str) -> None:
+        home = self._stage.spoke_home(name)
+        if not (home / "trust").exists():
+            self._enrol(name, home, *listening)
+        print(f"  $ manyarm-spoke --home {home.relative_to(Path.cwd())} run")
+        self._processes.start(name, "manyarm-spoke", "--home", str(home), "run")
+
+    def _enrol(self, name: str, home: Path, *listening: str) -> None:
+        where = self._where(name)
+        made = self._json("manyarm", "join-code", "create", *where, "--auto-approve", "--json")
+        print(f"  $ manyarm join-code create {shlex.join(where)} --auto-approve")
         shown = ("manyarm-spoke", "--home", str(home.relative_to(Path.cwd())), "enrol")
-        print(f"  $ {shlex.join(shown)} {made['code'][:16]}… --name {name}")
-        self._run("manyarm-spoke", "--home", str(home), "enrol", made["code"], "--name", name, *roles, *where)
+        print(f"  $ {shlex.join(shown)} {made['code'][:16]}… {shlex.join(('--name', name, *listening))}")
+        self._run("manyarm-spoke", "--home", str(home), "enrol", made["code"], "--name", name, *where, *listening)
+
+    def _add_ssh(self, name: str) -> None:
+        if name in {target["name"] for target in self._get("/targets")["items"]}:
+            return
+        command = ("manyarm", "target", "add-ssh", name, self._ssh.address, "--account", "demo-ssh", *self._where(name))
+        print(f"  $ {shlex.join(command)} --host-key '{self._ssh.host_key[:32]}…'")
+        home = self._stage.spoke_home(name)
+        self._run(*command, "--host-key", self._ssh.host_key, "--home", str(home))
+
+    @staticmethod
+    def _where(name: str) -> tuple[str, ...]:
+        places = (part for environment in ENVIRONMENTS for part in ("--environment", environment))
+        return ("--role", "web", "--role", TARGETS[name], *places)
 
     def _all_healthy(self) -> bool:
-        targets = self._json("manyarm", "target", "list", "--json")
-        return {t["name"] for t in targets if t["health"] == "healthy"} >= set(SPOKES)
+        targets = self._get("/targets")["items"]
+        return {target["name"] for target in targets if target["health"] == "healthy"} >= set(TARGETS)
 
     # Releases and deployments
 
     def _make_release(self, version: str) -> None:
-        known = self._json("manyarm", "release", "list", "Storefront", "--json")
+        known = self._get("/releases?project=Storefront")["items"]
         if version not in {release["version"] for release in known}:
             named = ("--version", version, "--package", f"storefront={version}")
             self._show("manyarm", "release", "create", "Storefront", *named)
 
     def _deploy(self, version: str, environment: str) -> None:
-        command = ("manyarm", "deploy", "Storefront", "--release", version, "--to", environment)
-        print(f"\n  $ {shlex.join(command)} --watch")
+        command = ("manyarm", "deploy", "Storefront", "--release", version, "--to", environment, "--watch")
+        print(f"\n  $ {shlex.join(command)}", flush=True)
         started = time.monotonic()
-        made = self._json(*command, "--json")
-        followed = subprocess.run(
-            [_BIN / "manyarm", "task", "logs", "-f", made["task"]], env=self._stage.environ(self._key), check=False
-        )
-        task = self._json("manyarm", "task", "show", made["task"], "--json")
+        watched = subprocess.run([_BIN / command[0], *command[1:]], env=self._stage.environ(self._key), check=False)
+        made = self._get("/deployments?limit=1")["items"][0]
         self.report["deployments"].append(
             {
                 "project": "Storefront",
                 "release": version,
                 "environment": environment,
                 "task": made["task"],
-                "state": task["state"],
+                "state": made["state"],
                 "seconds": round(time.monotonic() - started, 2),
             }
         )
-        if followed.returncode != 0:
-            raise StageFailed(f"the deployment of {version} to {environment} {task['state']}: {task['failure']}")
-        for name, role in SPOKES.items():
+        if watched.returncode != 0:
+            failure = self._get(f"/tasks/{made['task']}")["failure"]
+            raise StageFailed(f"the deployment of {version} to {environment} {made['state']}: {failure}")
+        for name, role in TARGETS.items():
             self._check_answer(name, role, version, environment)
 
     def _check_answer(self, name: str, role: str, version: str, environment: str) -> None:
@@ -211,6 +237,13 @@ class Demo:
 
     def _json(self, *command: str) -> Any:
         return json.loads(self._run(*command))
+
+    def _get(self, path: str, key: str = "") -> Any:
+        """From the API, for what the demo asks in between; people are shown commands."""
+        headers = {"Authorization": f"Bearer {key or self._key}"}
+        request = urllib.request.Request(f"{self.report['api']}{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
 
     def _run(self, *command: str) -> str:
         done = self._completed(command, self._stage.environ(self._key))

@@ -1,8 +1,11 @@
 """The stage of the demo: its folders, its ports, and the processes on it, each started and ended by the demo itself."""
 
 import contextlib
+import getpass
+import itertools
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -12,16 +15,21 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from config.settings import LOCAL_HOMES
 from hub.broker.process import ProcessMark, is_alive, mark, wait_gone
 
 _WANTED = {
     "portal": 8080,
     "gateway": 8443,
     "broker": 5673,
-    "DEMO_PORT_DEVELOPMENT_NORTH": 18101,
-    "DEMO_PORT_DEVELOPMENT_SOUTH": 18102,
-    "DEMO_PORT_PRODUCTION_NORTH": 18103,
-    "DEMO_PORT_PRODUCTION_SOUTH": 18104,
+    "listening": 10933,
+    "ssh": 10022,
+    **{
+        f"DEMO_PORT_{environment}_{role}": 18101 + number
+        for number, (environment, role) in enumerate(
+            itertools.product(("DEVELOPMENT", "PRODUCTION"), ("NORTH", "EAST", "SOUTH", "WEST"))
+        )
+    },
 }
 _STOP_S = 20.0
 
@@ -32,10 +40,14 @@ class StageFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Folders and ports; what was chosen once is kept for the next run."""
+    """Folders and ports; what was chosen once is kept for the next run.
+
+    `local_home` is where the spoke beside the hub lives: as a user of its own, if root plays the demo.
+    """
 
     folder: Path
     ports: Mapping[str, int]
+    local_home: Path
 
     @classmethod
     def set_up(cls, folder: Path) -> "Stage":
@@ -48,7 +60,7 @@ class Stage:
         for name, wanted in _WANTED.items():
             ports[name] = _free(int(known.get(name, wanted)), taken=set(ports.values()))
         file.write_text(json.dumps(ports, indent=1))
-        return cls(folder, ports)
+        return cls(folder, ports, _local_home(folder))
 
     @property
     def hub_home(self) -> Path:
@@ -72,7 +84,18 @@ class Stage:
             "MANYARM_URL": self.portal,
             "MANYARM_API_KEY": api_key,
             "NO_PROXY": "127.0.0.1,localhost",
+            # Every target of the demo is this very machine.
+            "MANYARM_ALLOW_INNER_TARGETS": "true",
+            "MANYARM_LOCAL_HOME": str(self.local_home),
             "DEMO_TOKEN": "a-token-that-only-the-demo-knows",
+            "DEMO_SSH_USER": getpass.getuser(),
+            "DEMO_SSH_KEY": str(self.folder / "ssh" / "client"),
+            **{
+                f"DEMO_PORTS_{environment}": " ".join(
+                    str(port) for name, port in self.ports.items() if name.startswith(f"DEMO_PORT_{environment}_")
+                )
+                for environment in ("DEVELOPMENT", "PRODUCTION")
+            },
             **{name: str(port) for name, port in self.ports.items() if name.startswith("DEMO_")},
         }
         return found if api_key else {name: value for name, value in found.items() if name != "MANYARM_API_KEY"}
@@ -89,7 +112,7 @@ class Processes:
         log = self._stage.folder / f"{name}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [str(Path(sys.executable).parent / command[0]), *command[1:]],
+                [_program(command[0]), *command[1:]],
                 env=self._stage.environ(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -101,8 +124,11 @@ class Processes:
         (self._stage.folder / "running.json").write_text(json.dumps(marks))
         return process
 
+    def log(self, name: str) -> str:
+        return (self._stage.folder / f"{name}.log").read_text(errors="replace")
+
     def last_words(self, name: str) -> str:
-        lines = (self._stage.folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
+        lines = self.log(name).strip().splitlines()
         return lines[-1] if lines else "nothing"
 
     def stop_all(self) -> None:
@@ -120,6 +146,21 @@ class Processes:
         (self._stage.folder / "running.json").unlink(missing_ok=True)
 
 
+def _local_home(folder: Path) -> Path:
+    """Root's demo keeps it where the spoke's own user can reach it, whoever owns the folders above the checkout."""
+    if os.geteuid() != 0:
+        return folder / "local"
+    file = folder / "local-home"
+    if not file.exists():
+        file.write_text(str(LOCAL_HOMES / f"demo-{secrets.token_hex(4)}"))
+    return Path(file.read_text())
+
+
+def _program(name: str) -> str:
+    """One of ours, unless it is a whole path."""
+    return name if name.startswith("/") else str(Path(sys.executable).parent / name)
+
+
 def end_leftovers(folder: Path) -> None:
     """End what a killed demo has left, and nobody else's process."""
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
@@ -133,7 +174,10 @@ def end_leftovers(folder: Path) -> None:
 
 def end_applications(folder: Path) -> None:
     """The sample applications that deployments have started: known by their pid file and their command line."""
-    for file in folder.glob("*/sites/*/storefront/storefront.pid"):
+    for file in (
+        *folder.glob("*/sites/*/storefront/storefront.pid"),
+        *_local_home(folder).glob("sites/*/storefront/storefront.pid"),
+    ):
         with contextlib.suppress(OSError, ValueError):
             pid = int(file.read_text())
             if str(file.parent) in Path(f"/proc/{pid}/cmdline").read_text():
