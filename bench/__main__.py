@@ -1,6 +1,6 @@
 """`make bench`: prints a table for each bench and writes build/bench.json; each figure beside a floor of the same run.
 
-python -m bench [roundtrip|jobs|logs|packages] … [--quick]
+python -m bench [roundtrip|jobs|logs|packages|kinds] … [--quick]
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 from bench import machine
 from bench.figures import Table, shown
 from bench.jobs import jobs
+from bench.kinds import kinds
 from bench.logs import logs
 from bench.packages import packages
 from bench.roundtrip import round_trip
@@ -23,6 +24,7 @@ _BENCHES: dict[str, Callable[..., list[Table]]] = {
     "jobs": jobs,
     "logs": logs,
     "packages": packages,
+    "kinds": kinds,
 }
 
 

@@ -58,7 +58,12 @@ def metered() -> Iterator[Meter]:
 async def _carry(meter: Meter, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     meter.connections += 1
     source = (f"127.0.{1 + meter.connections // 250}.{1 + meter.connections % 250}", 0)
-    there_reader, there_writer = await asyncio.open_connection("127.0.0.1", meter.target, local_addr=source)
+    try:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", meter.target, local_addr=source)
+    except ConnectionError:
+        # Nobody is behind the door any more: as if there were no door.
+        writer.transport.abort()
+        return
 
     async def pump(source: asyncio.StreamReader, to: asyncio.StreamWriter, *, is_up: bool) -> None:
         with contextlib.suppress(ConnectionError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.figures import Figure, Table, Verdict, median
 from bench.lent import opened_vault
 from bench.meter import Meter, metered
-from bench.samples import files, inserted, write_tar, write_zip
+from bench.samples import files, inserted, room, write_tar, write_zip
 from bench.stage import BenchFailed, Stage, running_hub
 from config.limits import SpokeLimits
 from hub.packages.feed import find
@@ -54,7 +54,7 @@ def packages(*, quick: bool) -> list[Table]:
     """Each round pushes and fetches everything under a fresh name, and does the same with the tools people use."""
     size, rounds = (_SIZE // 10, 1) if quick else (_SIZE, 2)
     results: Results = {}
-    with tempfile.TemporaryDirectory(prefix="manyarm-packages-", dir=_room()) as name:
+    with tempfile.TemporaryDirectory(prefix="manyarm-packages-", dir=room()) as name:
         made = _Sample.make(Path(name), size)
         with (
             metered() as spoke_door,
@@ -68,11 +68,6 @@ def packages(*, quick: bool) -> list[Table]:
             for number in range(rounds):
                 _round(made, road, number, results)
         return [_table(made, results)]
-
-
-def _room() -> str | None:
-    """Not in memory: a disk is what packages lie on."""
-    return str(Path("build").absolute()) if Path("build").is_dir() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +130,7 @@ class _Cache:
         self._spoke = enrolment.spoke_id
         gateway = Gateway(enrolment.gateway, timeout_s=60)
         gateway.pin(TrustStore(real).load(enrolment.root).document.pins("gateway"))
-        self._root = Path(tempfile.mkdtemp(prefix="cache-", dir=_room()))
+        self._root = Path(tempfile.mkdtemp(prefix="cache-", dir=room()))
         home = SpokeHome(self._root)
         home.make()
         machine = ThisMachine(home, Supervisors(home, "python3", standby=False))

@@ -8,9 +8,10 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.services.whole import Whole
@@ -30,14 +31,24 @@ class Api:
         self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=_LIMIT_S)
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
 
+    def get(self, path: str) -> Any:
+        return self._ask("GET", path, None)
+
     def post(self, path: str, body: Any) -> Any:
+        return self._ask("POST", path, body)
+
+    def put(self, path: str, body: Any) -> Any:
+        return self._ask("PUT", path, body, {"If-Match": "*"})
+
+    def _ask(self, method: str, path: str, body: Any, headers: Mapping[str, str] = MappingProxyType({})) -> Any:
         self._open()
-        self._connection.request("POST", f"/api/v1{path}", json.dumps(body), self._headers)
+        content = None if body is None else json.dumps(body)
+        self._connection.request(method, f"/api/v1{path}", content, {**self._headers, **headers})
         answer = self._connection.getresponse()
-        content = answer.read()
+        found = answer.read()
         if answer.status not in {200, 201}:
-            raise BenchFailed(f"POST {path}: expected 200 or 201, found {answer.status}: {content[:300]!r}")
-        return json.loads(content)
+            raise BenchFailed(f"{method} {path}: expected 200 or 201, found {answer.status}: {found[:300]!r}")
+        return json.loads(found)
 
     def run(self, script: str, *targets: str) -> str:
         """Begin a script run; the id of its task."""

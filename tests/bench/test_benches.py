@@ -5,7 +5,8 @@ import json
 import pytest
 
 import bench.__main__ as command
-from bench import jobs, logs, packages, roundtrip
+from bench import jobs, kinds, logs, packages, relay_memory, roundtrip
+from bench.every_kind import KINDS
 from tests.services.requires import requires
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -42,11 +43,31 @@ def test_logs(monkeypatch):
 
 def test_packages(monkeypatch, tmp_path):
     monkeypatch.setattr(packages, "_SIZE", 20_000_000)
-    monkeypatch.setattr(packages, "_room", lambda: str(tmp_path))
+    monkeypatch.setattr(packages, "room", lambda: str(tmp_path))
     (table,) = packages.packages(quick=True)
     names = [figure.name for figure in table.figures]
     assert "tar, one place: rsync -z" in names
     assert "zip, 64 places: Manyarm: delivered to a spoke" in names
+
+
+@pytest.mark.timeout(300)
+def test_kinds(monkeypatch, tmp_path):
+    requires("sshd")
+    monkeypatch.setattr(kinds, "_WARM_UP", 1)
+    monkeypatch.setattr(kinds, "_SIZE", 20_000_000)
+    monkeypatch.setattr(kinds, "room", lambda: str(tmp_path))
+    monkeypatch.setattr(relay_memory, "_BEAT_EVERY_S", 1)
+    times, sent, relay = kinds.kinds(quick=True)
+    ssh, _, polling, listening, *_, added = times.figures
+    assert listening.ratios["polling"] == pytest.approx(listening.value / polling.value)
+    assert listening.ratios["warm ssh"] == pytest.approx(listening.value / ssh.value)
+    assert added.value == pytest.approx(listening.value - polling.value)
+    bytes_of = {figure.name: int(figure.note.split()[0].replace(",", "")) for figure in sent.figures}
+    assert len(bytes_of) == 15
+    for kind in (*KINDS, "rsync -z"):
+        assert 1_000_000 < bytes_of[f"first: {kind}"] < 2_000_000
+        assert 20_000 < bytes_of[f"one place: {kind}"] < 200_000
+    assert 10 < relay.figures[0].value <= relay.figures[1].value
 
 
 def test_the_command_keeps_what_other_benches_wrote(monkeypatch, tmp_path, capsys):
