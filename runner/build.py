@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import zipfile
@@ -17,6 +18,10 @@ from runner.steps import step_kinds
 _TIME = (1980, 1, 1, 0, 0, 0)
 _SUFFIXES = frozenset({".py", ".sh", ".txt"})
 _NOT_NEEDED = frozenset({"build.py"})
+
+
+class BundleDiffers(Exception):
+    """What is installed is not what bundled.txt names; the message says what to install."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ def build(destination: Path) -> BuiltRunner:
 
     Raises:
         OSError: it cannot be written.
+        BundleDiffers: a file of bundled.txt is not installed here, or is not the one that was pinned.
     """
     kinds = step_kinds()
     part = destination.with_name(f".{destination.name}.{os.getpid()}.part")
@@ -71,4 +77,26 @@ def _contents(kinds: Dict[str, Any]) -> Iterator[Tuple[str, bytes]]:
         name = path.relative_to(room).as_posix()
         if path.suffix in _SUFFIXES and name != "__main__.py" and name not in _NOT_NEEDED:
             found[f"runner/{name}"] = path.read_bytes()
+    found.update(_bundled(room / "bundled.txt"))
     yield from sorted(found.items())
+
+
+def _bundled(pins: Path) -> Dict[str, bytes]:
+    """The files of the bundled wheels; their packages import nothing by themselves, so that a part suffices."""
+    found: Dict[str, bytes] = {}
+    lines = [line.split() for line in pins.read_text(encoding="ascii").splitlines() if line[:1] not in ("", "#")]
+    for digest, name in lines:
+        content = _installed(name)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise BundleDiffers(f"{name} is not the file that {pins} pins; install requirements.txt with its hashes")
+        found[name] = content
+        if name.endswith(".py"):
+            found.update({f"{folder.as_posix()}/__init__.py": b"" for folder in list(Path(name).parents)[:-1]})
+    return found
+
+
+def _installed(name: str) -> bytes:
+    try:
+        return Path(str(importlib.metadata.distribution("ruamel.yaml").locate_file(name))).read_bytes()
+    except (OSError, importlib.metadata.PackageNotFoundError) as error:
+        raise BundleDiffers(f"{name} is not installed; install requirements.txt with its hashes") from error

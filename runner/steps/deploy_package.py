@@ -26,7 +26,7 @@ STEP = Step(
             ),
             Property("substitute_in", "list", help="Globs of files in which `#{…}` is replaced.", default=[]),
             Property("allow_unknown", "boolean", help="Leave an unknown `#{…}` as it stands.", default=False),
-            Property("structured", "list", help="Globs of configuration files (JSON, properties, INI, .env) whose values are replaced by path.", default=[]),
+            Property("structured", "list", help="Globs of configuration files (JSON, YAML, XML, TOML, …) whose values are replaced by path.", default=[]),
             Property(
                 "shell", "choice", help="Language of the scripts below.", default="bash", choices=("bash", "python")
             ),

@@ -1,16 +1,20 @@
 """The built runner: the same bytes every time, nothing in it that is not ours, started quickly."""
 
 import ast
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 import runner.build
-from runner.build import build
+from runner.build import BundleDiffers, _bundled, build
 
 
 def test_two_builds_give_the_same_bytes(tmp_path):
@@ -42,8 +46,39 @@ def test_the_archive_holds_sources_and_the_step_kinds(built):
         assert json.loads(archive.read("step_kinds.json")) == built.step_kinds
     assert names == sorted(names)
     assert "__main__.py" in names
-    assert not [n for n in names if not n.startswith("runner/") and n not in {"__main__.py", "step_kinds.json"}]
+    assert not [
+        n for n in names if not n.startswith(("runner/", "ruamel")) and n not in {"__main__.py", "step_kinds.json"}
+    ]
     assert not [n for n in names if n.endswith((".pyc", "build.py")) or "__pycache__" in n]
+
+
+def test_what_is_bundled_is_pinned_byte_for_byte_and_by_the_lock(built):
+    pins = Path("runner/bundled.txt").read_text()
+    with zipfile.ZipFile(built.path) as archive:
+        bundled = {n: archive.read(n) for n in archive.namelist() if n.startswith("ruamel")}
+    named = dict(reversed(line.split()) for line in pins.splitlines() if not line.startswith("#"))
+    assert {n: hashlib.sha256(data).hexdigest() for n, data in bundled.items() if data} == named
+    assert {n for n, data in bundled.items() if not data} == {"ruamel/__init__.py", "ruamel/yaml/__init__.py"}
+    (wheel,) = re.findall(r"wheel is sha256:(\w+)", pins)
+    assert f"--hash=sha256:{wheel}" in Path("requirements.txt").read_text()
+
+
+def test_a_changed_byte_in_what_is_installed_ends_the_build(tmp_path):
+    pins = tmp_path / "bundled.txt"
+    pins.write_text(Path("runner/bundled.txt").read_text().replace("scanner.py", "serializer.py"))
+    with pytest.raises(BundleDiffers, match=r"serializer\.py is not the file that"):
+        _bundled(pins)
+    pins.write_text(f"{'0' * 64}  ruamel/yaml/absent.py\n")
+    with pytest.raises(BundleDiffers, match=r"absent\.py is not installed"):
+        _bundled(pins)
+
+
+def test_a_job_without_yaml_imports_nothing_that_is_bundled(built):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import runner.formats, runner.steps.deploy_package, runner.supervisor; runner.formats.format_of('a.yaml', ''); print('ruamel' in sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, str(built.path)], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "False\n"
 
 
 def test_the_runner_imports_the_standard_library_alone():
@@ -59,7 +94,9 @@ def test_the_runner_imports_the_standard_library_alone():
             for module in modules:
                 top = module.split(".")[0]
                 # compression.zstd is the standard library's from 3.14 on.
-                assert top == "runner" or top in sys.stdlib_module_names or top == "compression", (path, module)
+                is_bundled = top == "ruamel" and path.name == "yaml_file.py"
+                is_known = top == "runner" or top in sys.stdlib_module_names or top == "compression"
+                assert is_known or is_bundled, (path, module)
 
 
 def test_version_and_step_kinds_are_printed_as_json(any_rig, built):

@@ -19,7 +19,16 @@ def variables(text):
 
 
 def test_the_page_has_an_example_of_each_kind():
-    assert sorted(kind for kind, *_ in EXAMPLES) == ["bash", "env", "ini", "json", "properties", "python", "template"]
+    assert sorted(kind for kind, *_ in EXAMPLES) == [
+        "bash",
+        "env",
+        "ini",
+        "json",
+        "properties",
+        "python",
+        "template",
+        "yaml",
+    ]
     assert PAGE.read_text().count("<!-- test:") == len(EXAMPLES)
 
 
