@@ -73,7 +73,11 @@ class HouseSpokes:
     def sweep(self) -> None:
         """See that each of them is trusted, or can join."""
         for home in self._parts.homes:
-            self._tend(home)
+            try:
+                self._tend(home)
+            except OSError as error:
+                # Whatever lies about in one of them, the others are tended.
+                logger.warning("house spoke not tended", extra={"kind": str(home.kind), "why": str(error)})
         self._is_first = False
 
     def _tend(self, home: HouseHome) -> None:

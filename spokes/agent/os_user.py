@@ -84,6 +84,8 @@ def give_home(home: Path, user: OsUser) -> None:
         found = os.fstat(descriptor)
         if found.st_uid not in {0, user.uid} or stat.S_IMODE(found.st_mode) & 0o022:
             raise HomeUnsafe(f"{home} belongs to somebody else than {user.name}, or others may change it; move it away")
+        if found.st_uid != user.uid and not _is_a_home(os.listdir(descriptor)):  # noqa: PTH208  Of this very folder.
+            raise HomeUnsafe(f"{home} holds other things than a spoke's: name a folder that {user.name} may have alone")
         os.fchown(descriptor, user.uid, user.gid)
         os.fchmod(descriptor, 0o700)
     finally:
@@ -142,6 +144,12 @@ def first_python() -> str:
             if found and _is_new_enough(found):
                 return found
     return ""
+
+
+def _is_a_home(names: Iterable[str]) -> bool:
+    """Empty but for the join code that the engine leaves, or a home already: a slip must not give away /srv."""
+    found = set(names)
+    return "identity" in found or all(name.startswith(("join", ".join.")) for name in found)
 
 
 def _is_new_enough(python: str) -> bool:

@@ -70,6 +70,12 @@ def test_a_new_house_spoke_finds_a_private_code_for_its_kind_and_name(house):
     house.hub.seals.check(token)
 
 
+def test_what_a_script_puts_in_the_place_of_one_code_does_not_keep_the_others_from_theirs(hub, enrolling, tmp_path):
+    (tmp_path / "local" / "join" / "in-the-way").mkdir(parents=True)
+    house = House(hub, enrolling, tmp_path, SpokeKind.LOCAL, SpokeKind.SSH)
+    assert JoinCode.parse(house.code(house.homes[1]))
+
+
 def test_it_joins_by_itself_and_serves_the_target_hub(house):
     home = house.homes[0]
     house.join(home)
