@@ -51,6 +51,9 @@ def create(context: Context, body: CreateTarget) -> Target:
     ids = _ids(body.environments)
     if body.kind == "listening":
         _refuse_others(body, {"address", "thumbprint"})
+        # Whoever shows that key is a trusted spoke from then on: it is an approval, given in advance.
+        require(context.caller, Permission.SPOKE_APPROVE, Scope())
+        context.caller.require_step_up(context.now_ms)
         inner = context.allow_inner_targets
         wanted = Introduced(body.name, body.address or "", body.thumbprint or "", body.roles, ids, allow_inner=inner)
         return listening_targets.introduce(context, wanted)

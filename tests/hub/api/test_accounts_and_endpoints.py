@@ -209,6 +209,18 @@ def test_a_listening_target_is_introduced_by_address_and_thumbprint(api):
         assert api.post("/targets", body).status_code == 400
 
 
+def test_who_may_approve_no_spoke_introduces_none(api):
+    """It is trusted without another word when it comes."""
+    test = api.get("/environments/Test").json["id"]
+    key = api.as_user("lisa", ("system-admin", None, test))
+    with connection():
+        thumbprint = api.get("/spokes").json["items"][0]["thumbprint"]
+    body = {"kind": "listening", "name": "hers", "address": "ear.example.com", "thumbprint": thumbprint}
+    refused = api.post("/targets", {**body, "environments": ["Test"]}, key=key)
+    assert refused.status_code == 403
+    assert "spoke.approve" in refused.json["detail"]
+
+
 def test_fields_of_another_kind_are_refused(api):
     refused = ssh(api, "odd", region="eu")
     assert (refused.status_code, refused.json["field"]) == (400, "region")
