@@ -341,21 +341,20 @@ class KnownFiles:
     def __init__(self) -> None:
         self._digests: Dict[str, Tuple[Tuple[int, ...], str]] = {}
 
-    def digest(self, path: str) -> str:
-        before = self._mark(path)
+    def digest(self, path: str, status: os.stat_result) -> str:
+        before = self._mark(status)
         known = self._digests.get(path)
         if known is not None and known[0] == before:
             return known[1]
         found = _digest(path)
         # A change in the same tick of the clock as our reading would not be seen: only what has rested is remembered.
-        if time.time_ns() - before[-1] > _RESTED_NS and self._mark(path) == before:
+        if time.time_ns() - status.st_ctime_ns > _RESTED_NS and self._mark(os.lstat(path)) == before:
             self._digests[path] = before, found
         return found
 
     @staticmethod
-    def _mark(path: str) -> Tuple[int, ...]:
+    def _mark(status: os.stat_result) -> Tuple[int, ...]:
         """Whatever is done to a file moves the last of these, which nobody but the kernel writes."""
-        status = os.lstat(path)
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
@@ -578,17 +577,22 @@ def _names_in(folder: str) -> Iterator[str]:
                 yield os.path.relpath(os.path.join(place, name), folder)
 
 
-def _tree(folder: str, digest: Callable[[str], str]) -> str:
+def _tree(folder: str, digest: Callable[[str, os.stat_result], str]) -> str:
     """The digest of all files of a folder; of one that holds anything but files and folders, none."""
-    text = []
-    for place, folders, names in os.walk(folder):
-        if any(os.path.islink(os.path.join(place, name)) for name in folders):
-            return ""
-        for name in names:
-            path = os.path.join(place, name)
-            if name.startswith(".") or not stat.S_ISREG(os.lstat(path).st_mode):
-                return ""
-            text.append("%s\0%s\n" % (os.path.relpath(path, folder), digest(path)))
+    text, inner = [], [""]
+    try:
+        while inner:
+            place = inner.pop()
+            for entry in os.scandir(os.path.join(folder, place)):
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    inner.append(place + entry.name + "/")
+                elif entry.name.startswith(".") or not stat.S_ISREG(status.st_mode):
+                    return ""
+                else:
+                    text.append("%s\0%s\n" % (place + entry.name, digest(entry.path, status)))
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
     return hashlib.sha256("".join(sorted(text)).encode()).hexdigest()
 
 
