@@ -43,6 +43,7 @@ from hub.operations.answering import Answering, AnsweringParts
 from hub.operations.asking import Asking
 from hub.operations.context import Joining
 from hub.operations.hub_address import HubAddress
+from hub.orchestrator.catching_up import CatchingUp, CatchingUpParts
 from hub.orchestrator.engine import Engine
 from hub.orchestrator.parts import EngineLimits, EngineParts, Loop, TrustState
 from hub.orchestrator.planner import PlanLimits
@@ -250,6 +251,7 @@ class _EngineRooms:
             _sweeping("rollout", _SWEEP_S, self._rollout(made).sweep),
             _sweeping("fleet", _SWEEP_S, self._fleet().sweep),
             _sweeping("health", _HEALTH_SWEEP_S, checks.sweep),
+            _sweeping("catching up", _HEALTH_SWEEP_S, self._catching_up(made).sweep),
             _sweeping("past checks", _HOUR_S / 60, checks.tidy),
             *([_sweeping("house spokes", _SLOW_SWEEP_S, self._house_spokes().sweep)] if house else []),
             _sweeping("keys", _SLOW_SWEEP_S, self._upkeep().sweep),
@@ -263,6 +265,9 @@ class _EngineRooms:
             ensure_default(_Itself(now_ms(), self._vault, self._seals))
         step_kinds = StepKinds(self._store, self._vault)
         return RoutineChecks(CheckParts(self._vault, self._seals, made.orchestrator, step_kinds, now_ms))
+
+    def _catching_up(self, made: Engine) -> CatchingUp:
+        return CatchingUp(CatchingUpParts(self._vault, self._seals, made.orchestrator))
 
     def _answering(self, made: Engine) -> Answering:
         return Answering(
@@ -283,7 +288,11 @@ class _EngineRooms:
         )
 
     def _enrolments(self) -> Enrolments:
-        return Enrolments(EnrolmentParts(self._vault, self._seals, lambda: box_keys(self._vault), self._hub_id, now_ms))
+        inner = self._settings.allow_inner_targets
+        boxes = partial(box_keys, self._vault)
+        return Enrolments(
+            EnrolmentParts(self._vault, self._seals, boxes, self._hub_id, now_ms, allow_inner=inner)
+        )
 
     def _intake(self) -> ArtifactIntake:
         files = FileStore(self._vault, self._settings.home / "artifacts")

@@ -65,6 +65,7 @@ class OutboxKind(StrEnum):
 
 class OutboxState(StrEnum):
     WAITING = "waiting"  # For a live session.
+    HELD = "held"  # For a machine that its spoke cannot reach at present.
     PUBLISHED = "published"  # Confirmed by the broker.
     ACCEPTED = "accepted"  # Acknowledged by the spoke.
     DONE = "done"

@@ -15,6 +15,7 @@ from hub.infrastructure.display_names import fault_of
 from hub.infrastructure.target_health import care_of, check_soon, forget_policy
 from hub.states import Unavailable
 from hub.storage.models import MachinePolicy, Target, TargetCare
+from hub.storage.seals import RowSeals
 
 DEFAULT = "Default"
 INTERVAL_S = 3600
@@ -111,7 +112,7 @@ def policy_of(row: Target) -> MachinePolicy:
 def policies_of(rows: Sequence[Target]) -> dict[str, MachinePolicy]:
     """By the target's id. Until the engine has made the default policy, one that is not stored stands for it."""
     known = {row.id: row for row in MachinePolicy.select()}
-    default = next((row for row in known.values() if row.name == DEFAULT), None) or _unstored()
+    default = next((row for row in known.values() if row.name == DEFAULT), None) or BUILT_IN
     chosen: Any = (
         TargetCare.select(TargetCare.target, TargetCare.policy)
         .where(TargetCare.target.in_([row.id for row in rows]), TargetCare.policy.is_null(False))
@@ -140,10 +141,13 @@ def find_policy(ref: str) -> MachinePolicy:
     return row
 
 
-def _unstored() -> MachinePolicy:
-    row = MachinePolicy(name=DEFAULT)
-    _write(row, PolicyRequest(DEFAULT))
-    return row
+BUILT_IN = MachinePolicy(name=DEFAULT, interval_s=INTERVAL_S)
+"""What stands for the default policy while the engine has not made it yet."""
+
+
+def is_whole(seals: RowSeals, policy: MachinePolicy) -> bool:
+    """Whether it is as the hub wrote it."""
+    return policy is BUILT_IN or seals.holds(policy)
 
 
 def _look_anew(row: Target) -> None:

@@ -8,7 +8,7 @@ from hub.events.record import SYSTEM, record
 from hub.infrastructure.host_keys import CHANGED
 from hub.infrastructure.machine_policies import policy_of
 from hub.infrastructure.target_health import check_by, check_says
-from hub.orchestrator import task_log
+from hub.orchestrator import out_of_reach, task_log
 from hub.states import Health, JobState, TaskKind
 from hub.storage.models import Job, OutputVariable, Target, Task
 from hub.storage.vault import Vault
@@ -21,6 +21,7 @@ HEALTH_OUTPUT = "health"
 _REASON_MAX = 500
 # What is not well is looked at again before its interval is over.
 _AGAIN_S = 300
+_WAITED_FOR_S = 15
 # Nothing was heard of the machine; that is no word about what it is like.
 _SILENT = frozenset({JobState.EXPIRED, JobState.UNKNOWN, JobState.REVOKED})
 # The check did not take place.
@@ -47,7 +48,10 @@ def note(vault: Vault, task: Task, now_ms: int) -> None:
         return
     before, (health, reason) = row.health, found
     if health is not Health.HEALTHY:
-        check_by(row, now_ms + min(_AGAIN_S, policy_of(row).interval_s) * 1000)
+        again_s = _WAITED_FOR_S if out_of_reach.is_waited_for(row) else _AGAIN_S
+        check_by(row, now_ms + min(again_s, policy_of(row).interval_s) * 1000)
+    if health is not Health.UNAVAILABLE:
+        out_of_reach.release(row)
     if check_says(row, health, reason[:_REASON_MAX], now_ms) and health is not before:
         detail = {"name": row.name, "from": str(before), "to": str(health), "reason": reason[:_REASON_MAX]}
         record("target.health", f"target:{row.id}", actor=SYSTEM, detail=detail)

@@ -32,7 +32,8 @@ class PlannedJob:
     """One step on one target. `attempts`: the id (cid) of each attempt, all made with the plan.
 
     `variables` and `secrets` are those that hold for this target alone; `secrets` names rows, never values: a
-    variable's by its id, a field of an account as `account:<id>:<field>`.
+    variable's by its id, a field of an account as `account:<id>:<field>`. `pickup_s`: as long as the target's policy
+    waits for it; 0: as long as the step's says.
     """
 
     attempts: tuple[str, ...]
@@ -41,6 +42,7 @@ class PlannedJob:
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     expose_env: tuple[str, ...] = ()
+    pickup_s: int = 0
 
     @property
     def id(self) -> str:
@@ -105,6 +107,10 @@ class DeploymentPlan:
 
     def step_of(self, job: PlannedJob) -> PlannedStep:
         return self.steps[job.step]
+
+    def pickup_of(self, job: PlannedJob) -> int:
+        """Seconds that its spoke may take to accept it."""
+        return job.pickup_s or self.step_of(job).pickup_s
 
     def packages_of(self, step: PlannedStep) -> tuple[PackageRef, ...]:
         """What a target needs for the step: the runner, then the step's package."""

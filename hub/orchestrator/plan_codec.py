@@ -116,7 +116,7 @@ def _write_step(step: PlannedStep) -> dict[str, Any]:
 def _write_job(job: PlannedJob) -> list[Any]:
     target = job.target
     place = [target.id, target.name, target.spoke, target.endpoint]
-    return [job.attempts, place, dict(job.variables), dict(job.secrets), job.expose_env]
+    return [job.attempts, place, dict(job.variables), dict(job.secrets), job.expose_env, job.pickup_s]
 
 
 def _read_step(found: dict[str, Any]) -> PlannedStep:
@@ -131,5 +131,6 @@ def _read_step(found: dict[str, Any]) -> PlannedStep:
 
 
 def _read_job(step: int, found: list[Any]) -> PlannedJob:
-    attempts, place, variables, secrets, expose_env = found
-    return PlannedJob(tuple(attempts), step, PlannedTarget(*place), variables, secrets, tuple(expose_env))
+    # Plans that were stored before policies end after expose_env.
+    attempts, place, variables, secrets, expose_env, *rest = found
+    return PlannedJob(tuple(attempts), step, PlannedTarget(*place), variables, secrets, tuple(expose_env), *rest)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from peewee import fn
 
 from hub.errors import SealBroken
+from hub.infrastructure.machine_policies import is_whole, policies_of
 from hub.orchestrator.endpoints import ACCOUNT_REF, AccountInput, Place, reach
 from hub.orchestrator.errors import PlanImpossible
 from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep, PlannedTarget
@@ -18,10 +19,11 @@ from hub.orchestrator.planner import PlanInputs, PlanLimits, StepInput, TargetIn
 from hub.orchestrator.task_store import Kept
 from hub.packages import references
 from hub.projects import releases
-from hub.states import PackageKind, SpokeState, TargetKind
+from hub.states import Health, PackageKind, SpokeState, TargetKind, Unavailable
 from hub.storage.models import (
     Account,
     Environment,
+    MachinePolicy,
     PackageVersion,
     Release,
     Spoke,
@@ -75,7 +77,7 @@ def for_deployment(
     snapshot = releases.read_snapshot(context, release)
     project = snapshot["project"]
     steps = tuple(_step(found) for found in snapshot["process"])
-    targets = tuple(_targets_in(context, environment))
+    targets = tuple(_minded(context, _rows_in(environment)))
     return PlanInputs(
         task=task,
         project=Named(project["id"], project["name"]),
@@ -184,9 +186,32 @@ def _step(found: Mapping[str, Any]) -> StepInput:
     )
 
 
-def _targets_in(context: Reading, environment: Environment) -> list[TargetInput]:
+def _rows_in(environment: Environment) -> list[Target]:
     rows = Target.select().join(TargetEnvironment, on=(TargetEnvironment.target == Target.id))
-    return _usable(context, rows.where(TargetEnvironment.environment == environment.id))
+    return list(rows.where(TargetEnvironment.environment == environment.id))
+
+
+def _minded(context: Reading, rows: Sequence[Target]) -> list[TargetInput]:
+    """With what their policies say of targets that are away."""
+    policies = policies_of(rows)
+    return [
+        found if found.unusable else _by_policy(context, found, row, policies[row.id])
+        for found, row in zip(_usable(context, rows), rows, strict=True)
+    ]
+
+
+def _by_policy(context: Reading, found: TargetInput, row: Target, policy: MachinePolicy) -> TargetInput:
+    if not is_whole(context.seals, policy):
+        return replace(found, unusable=f"its machine policy {policy.name!r} was changed outside the hub")
+    if policy.unavailable is Unavailable.WAIT:
+        return replace(found, pickup_s=policy.wait_s)
+    if row.health is not Health.UNAVAILABLE:
+        return found
+    why = f"is unavailable ({row.health_reason}), and its policy {policy.name!r}"
+    if policy.unavailable is Unavailable.FAIL:
+        return replace(found, stops=f"{why} lets no deployment begin without it")
+    later = "; it catches up when it is back" if policy.catch_up else ""
+    return replace(found, unusable=f"it {why} skips it{later}", catches_up=policy.catch_up)
 
 
 def _usable(context: Reading, targets: Iterable[Target], *, even_disabled: bool = False) -> list[TargetInput]:

@@ -47,7 +47,8 @@ class StepInput:
 class TargetInput:
     """A machine in the environment. `unusable`: why no work goes there, in words; "" where it may.
 
-    `endpoint` as its row has it.
+    `endpoint` as its row has it. `stops`: why no deployment to it may be planned at all; `pickup_s`: how long work
+    waits for it, 0: as long as for any; `catches_up`: it gets later what it is left out of now.
     """
 
     id: str
@@ -57,6 +58,9 @@ class TargetInput:
     unusable: str = ""
     kind: TargetKind = TargetKind.POLLING
     endpoint: Mapping[str, JsonValue] = field(default_factory=dict)
+    stops: str = ""
+    pickup_s: int = 0
+    catches_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,13 @@ def plan(inputs: PlanInputs, new_id: Callable[[], str]) -> DeploymentPlan:
     )
 
 
+def left_behind(inputs: PlanInputs) -> list[TargetInput]:
+    """Those that the plan leaves out, and that catch up with it."""
+    wanted = [step for step in inputs.steps if step.name not in inputs.skip_steps and _holds_here(step, inputs)]
+    found = {target.id: target for step in wanted for target in _candidates(step, inputs)}
+    return [target for target in found.values() if target.unusable and target.catches_up]
+
+
 def batch_size(rolling: int | str | None, targets: int) -> int:
     """How many targets a step changes at once: a number, a percentage rounded up, or the default; at least 1."""
     text = str(DEFAULT_ROLLING if rolling is None else rolling).strip()
@@ -219,6 +230,9 @@ def _step(index: int, step: StepInput, inputs: PlanInputs, new_id: Callable[[], 
 def _targets_for(step: StepInput, inputs: PlanInputs) -> list[TargetInput]:
     """The usable targets of a step, by name; none at all is an error, never an empty success."""
     found = sorted(_candidates(step, inputs), key=lambda target: target.name)
+    stopping = next((target for target in found if target.stops and not target.unusable), None)
+    if stopping is not None:
+        raise PlanImpossible(f"target {stopping.name!r} {stopping.stops}")
     usable = [target for target in found if not target.unusable]
     if usable:
         return usable
@@ -268,6 +282,7 @@ def _job(
         variables=variables,
         secrets={**secrets, **reached.secrets},
         expose_env=expose_env,
+        pickup_s=target.pickup_s,
     )
 
 

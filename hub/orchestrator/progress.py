@@ -207,7 +207,7 @@ class _Turn:
             self._jobs[planned.id] = JobProgress(JobState.SENT, attempt)
             self._end(planned, self._job(planned), JobState.REVOKED, "its spoke is not trusted any more")
             return
-        pickup_ms = self._plan.step_of(planned).pickup_s * 1000
+        pickup_ms = self._plan.pickup_of(planned) * 1000
         self._open_job(planned, attempt, JobState.SENT, pickup_ms + EXPIRY_MARGIN_MS)
         self._effects += [SetJob(cid, JobState.SENT), SendJob(cid, self._now_ms + pickup_ms)]
 
@@ -239,7 +239,7 @@ class _Turn:
 
     def _expire(self, planned: PlannedJob, job: JobProgress) -> None:
         self._effects.append(DropJob(self._attempt(planned, job)))
-        pickup = _duration(self._plan.step_of(planned).pickup_s)
+        pickup = _duration(self._plan.pickup_of(planned))
         self._end(planned, job, JobState.EXPIRED, f"its spoke did not take it within {pickup}")
 
     def _late_start(self, cid: str, planned: PlannedJob, job: JobProgress) -> None:

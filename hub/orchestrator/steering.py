@@ -13,7 +13,7 @@ from typing import Any
 from peewee import fn
 
 from hub.events.record import SYSTEM, record
-from hub.orchestrator import check_results, task_log
+from hub.orchestrator import check_results, out_of_reach, task_log
 from hub.orchestrator.effects import (
     DropJob,
     DropTimer,
@@ -223,6 +223,7 @@ class Steering:
             for send in turned.sends
         ]
         _NEW_COMMAND.run_each(rows)
+        out_of_reach.hold(plan, sent)
         for part in _parts(turned.drops):
             Outbox.update(state=OutboxState.DEAD).where(
                 Outbox.cid.in_(part), Outbox.kind == OutboxKind.COMMAND, Outbox.state.not_in(_SETTLED)
@@ -245,7 +246,7 @@ class Steering:
                 .where(
                     Outbox.cid == cancel.job,
                     Outbox.kind == OutboxKind.COMMAND,
-                    Outbox.state == OutboxState.WAITING,
+                    Outbox.state.in_([OutboxState.WAITING, OutboxState.HELD]),
                     Outbox.attempts == 0,
                 )
                 .execute()
@@ -290,6 +291,7 @@ class Steering:
         assert task is not None
         if task.kind is TaskKind.HEALTH_CHECK:
             check_results.note(self._vault, task, self._clock_ms())
+            current_transaction().after_commit.append(self._wake)
         if not check_results.is_routine(task):
             _record_end(task, end)
         _hold_queue(task)

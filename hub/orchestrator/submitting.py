@@ -11,12 +11,12 @@ from typing import Any, Protocol
 from hub.errors import Conflict
 from hub.infrastructure.host_keys import SCAN_STEP
 from hub.infrastructure.machine_policies import policy_of
-from hub.orchestrator import plan_inputs
+from hub.orchestrator import missed, plan_inputs
 from hub.orchestrator.check_results import CHECK_STEP, SCRIPT_STEP
 from hub.orchestrator.events import CancelAsked
 from hub.orchestrator.plan import DeploymentPlan, again
 from hub.orchestrator.plan_codec import shown
-from hub.orchestrator.planner import PlanLimits, StepInput, plan
+from hub.orchestrator.planner import PlanLimits, StepInput, left_behind, plan
 from hub.orchestrator.steering import Steering
 from hub.orchestrator.task_store import TaskStore
 from hub.states import TASK_ENDED, TaskKind, TaskState
@@ -69,17 +69,38 @@ class Orchestrator:
         variables: Mapping[str, str] | None = None,
         only_targets: Iterable[str] | None = None,
         skip_steps: Iterable[str] = (),
+        instead_of: str = "Deploy",
     ) -> Task:
         """Plan it, store it, and begin it unless another deployment of the project to the environment is under way.
+
+        Args:
+            context: Who asks.
+            release: What.
+            environment: Where to.
+            variables: Values typed for this one.
+            only_targets: Ids; None: all.
+            skip_steps: Names.
+            instead_of: The word with which its title begins.
 
         Raises:
             PlanImpossible: nothing is stored.
         """
         task_id = self._new_id()
-        planned = self._plan_deployment(context, task_id, release, environment, variables, only_targets, skip_steps)
-        title = f"Deploy {planned.project.name} {planned.release.version} to {environment.name}"
+        inputs = plan_inputs.for_deployment(
+            context,
+            task_id,
+            release,
+            environment,
+            variables=variables or {},
+            only_targets=only_targets,
+            skip_steps=skip_steps,
+            limits=self._limits,
+        )
+        planned = plan(inputs, self._new_id)
+        title = f"{instead_of} {planned.project.name} {planned.release.version} to {environment.name}"
         task = _task(context, task_id, TaskKind.DEPLOYMENT, title, release=release, environment=environment)
         self._begin(task, planned)
+        missed.note(task.id, [target.id for target in left_behind(inputs)])
         return task
 
     def preview(
@@ -185,29 +206,8 @@ class Orchestrator:
             retry_of=task.id,
         )
         self._begin(fresh, again(former, fresh.id, self._new_id))
+        missed.go_over(task.id, fresh.id)
         return fresh
-
-    def _plan_deployment(
-        self,
-        context: Asking,
-        task_id: str,
-        release: Release,
-        environment: Environment,
-        variables: Mapping[str, str] | None,
-        only_targets: Iterable[str] | None,
-        skip_steps: Iterable[str],
-    ) -> DeploymentPlan:
-        inputs = plan_inputs.for_deployment(
-            context,
-            task_id,
-            release,
-            environment,
-            variables=variables or {},
-            only_targets=only_targets,
-            skip_steps=skip_steps,
-            limits=self._limits,
-        )
-        return plan(inputs, self._new_id)
 
     def _begin(self, task: Task, planned: DeploymentPlan) -> None:
         previous = _present_release(task) if task.kind is TaskKind.DEPLOYMENT else None

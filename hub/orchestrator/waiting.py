@@ -5,9 +5,10 @@ from typing import Any
 
 from peewee import JOIN
 
-from hub.states import JobState, TaskState
+from hub.infrastructure.machine_policies import policies_of
+from hub.states import Health, JobState, TargetKind, TaskState, Unavailable
 from hub.storage.database import write_tx
-from hub.storage.models import Job, Spoke, SpokeSession, Task
+from hub.storage.models import Job, MachinePolicy, Spoke, SpokeSession, Target, Task
 
 # Sooner nobody would read it.
 _PATIENCE_MS = 3_000
@@ -41,7 +42,7 @@ def refresh(now_ms: int, stopped: str = "") -> int:
 
 def _sentences(now_ms: int, stopped: str) -> dict[str, str]:
     rows: Any = (
-        Job.select(Job.task, Job.target_name, Job.deadline_at, Spoke.last_seen_at, SpokeSession.id)
+        Job.select(Job.task, Job.target_name, Job.deadline_at, Spoke.last_seen_at, SpokeSession.id, Job.target)
         .join(Task, on=(Task.id == Job.task))
         .switch(Job)
         .join(Spoke, on=(Spoke.id == Job.spoke))
@@ -59,9 +60,13 @@ def _sentences(now_ms: int, stopped: str) -> dict[str, str]:
         .limit(_JOBS_MAX)
         .tuples()
     )
+    waiting = list(rows)
+    minded = _minded({row[-1] for row in waiting})
     found: dict[str, list[str]] = {}
-    for task, target, deadline_ms, seen_ms, session in rows:
-        found.setdefault(task, []).append(_sentence(target, deadline_ms, seen_ms, session, now_ms, stopped))
+    for task, name, deadline_ms, seen_ms, session, target in waiting:
+        away, policy = minded.get(target, ("", ""))
+        why = stopped or away or _why(seen_ms, session, now_ms)
+        found.setdefault(task, []).append(f"waits for {name}: {why}; fails at {_clock(deadline_ms)} UTC{policy}")
     return {task: words[0] if len(words) == 1 else _with_more(words) for task, words in found.items()}
 
 
@@ -69,19 +74,30 @@ def _with_more(words: list[str]) -> str:
     return f"{words[0]} (and {len(words) - 1} more)"
 
 
-def _sentence(
-    target: str, deadline_ms: int, seen_ms: int | None, session: str | None, now_ms: int, stopped: str
-) -> str:
-    if stopped:
-        why = stopped
-    elif session is not None:
-        why = "sent, not accepted yet"
-    elif seen_ms is None:
-        why = "never heard of yet"
-    else:
-        why = f"last heartbeat {_ago(now_ms - seen_ms)} ago"
-    fails = datetime.fromtimestamp(deadline_ms / 1000, UTC).strftime("%H:%M")
-    return f"waits for {target}: {why}; fails at {fails} UTC"
+def _minded(targets: set[str]) -> dict[str, tuple[str, str]]:
+    """Of those of which there is something to say: why their spoke cannot reach them, and whose patience it is."""
+    rows = list(Target.select().where(Target.id.in_(list(targets)))) if targets else []
+    policies = policies_of(rows)
+    return {row.id: (_out_of_reach(row), _by(policies[row.id])) for row in rows}
+
+
+def _out_of_reach(row: Target) -> str:
+    return row.health_reason if row.kind is TargetKind.SSH and row.health is Health.UNAVAILABLE else ""
+
+
+def _by(policy: MachinePolicy) -> str:
+    waits = policy.unavailable is Unavailable.WAIT and policy.wait_s > 0
+    return f" by policy {policy.name!r}" if waits else ""
+
+
+def _why(seen_ms: int | None, session: str | None, now_ms: int) -> str:
+    if session is not None:
+        return "sent, not accepted yet"
+    return "never heard of yet" if seen_ms is None else f"last heartbeat {_ago(now_ms - seen_ms)} ago"
+
+
+def _clock(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%H:%M")
 
 
 def _ago(span_ms: int) -> str:

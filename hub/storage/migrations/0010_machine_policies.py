@@ -11,18 +11,11 @@ class Target(Model):
         table_name = "target"
 
 
-class Project(Model):
+class Task(Model):
     id = CharField(primary_key=True, max_length=32)
 
     class Meta:
-        table_name = "project"
-
-
-class Environment(Model):
-    id = CharField(primary_key=True, max_length=32)
-
-    class Meta:
-        table_name = "environment"
+        table_name = "task"
 
 
 class MachinePolicy(Model):
@@ -59,13 +52,11 @@ class TargetCare(Model):
 class MissedDeployment(Model):
     id = CharField(primary_key=True, max_length=32)
     target = ForeignKeyField(Target, on_delete="CASCADE")
-    project = ForeignKeyField(Project, on_delete="CASCADE")
-    environment = ForeignKeyField(Environment, on_delete="CASCADE")
-    noted_at = BigIntegerField()
+    task = ForeignKeyField(Task, on_delete="CASCADE")
 
     class Meta:
         table_name = "missed_deployment"
-        indexes = ((("target", "project", "environment"), True),)
+        indexes = ((("target", "task"), True),)
 
 
 TABLES = (MachinePolicy, TargetCare, MissedDeployment)

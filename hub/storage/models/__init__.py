@@ -42,11 +42,10 @@ ALL_TABLES: tuple[type[Table], ...] = (
     Introduction, FleetFrame, RelayHint,
     MachinePolicy, TargetCare,
     Lifecycle, Project, VariableSet, ProjectVariableSet, Variable, Release,
-    MissedDeployment,
     User, Session, ApiKey, Grant, SetupCode, RateBucket, TotpSecret,
     Package, PackageVersion, Pack, Chunk, PackageChunk, StoredManifest,
     Task, Deployment, Plan, Progress, Job, OutputVariable, Outbox, IssuedFrame, Timer, Artifact, Quarantine,
-    LogBlock, Event, ChainHead, Checkpoint, IntentRow,
+    MissedDeployment, LogBlock, Event, ChainHead, Checkpoint, IntentRow,
 )  # fmt: skip
 
 __all__ = [

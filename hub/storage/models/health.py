@@ -3,9 +3,9 @@
 from peewee import BooleanField, CharField, IntegerField, TextField
 
 from hub.states import Health, Unavailable
-from hub.storage.models.infrastructure import Environment, Target
-from hub.storage.models.projects import Project
+from hub.storage.models.infrastructure import Target
 from hub.storage.models.table import AtField, IdField, RefField, RowId, SealedTable, StateField, Table, now_ms
+from hub.storage.models.work import Task
 
 
 class MachinePolicy(SealedTable):
@@ -46,9 +46,7 @@ class MissedDeployment(Table):
 
     id = RowId()
     target = RefField(Target, on_delete="CASCADE")
-    project = RefField(Project, on_delete="CASCADE")
-    environment = RefField(Environment, on_delete="CASCADE")
-    noted_at = AtField(default=now_ms)
+    task = RefField(Task, on_delete="CASCADE")
 
     class Meta:
-        indexes = ((("target", "project", "environment"), True),)
+        indexes = ((("target", "task"), True),)
