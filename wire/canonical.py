@@ -70,8 +70,11 @@ def _must_travel(value: object, depth: int) -> None:
         for name, member in value.items():
             if not isinstance(name, str):
                 raise Refused(Code.ENV_SCHEMA, "a name that is no text")
-            _must_travel(name, depth)
-            _must_travel(member, depth + 1)
+            if not name.isascii():
+                _must_be_whole(name)
+            # Most members are plain texts: a call for each would be a tenth of what a small message costs.
+            if type(member) is not str or not member.isascii():
+                _must_travel(member, depth + 1)
     elif isinstance(value, list | tuple):
         _must_not_nest(depth)
         for member in value:

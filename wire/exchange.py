@@ -4,6 +4,7 @@ What the hub must still ask of its rows after `open_from_spoke`: is `header.ses`
 `header.seq` its place in the window, and what do `re` and `rh` answer.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ class Received:
     """A message that passed every check of frames, address, time, seal and schema.
 
     `first` is False for a number seen before in its session (the broker delivers again): the journal decides what
-    that means, for it may have failed to keep the first one.
+    that means, for it may have failed to keep the first one. `body_sha256` is of results alone: which of two it is.
     """
 
     kind: MessageType
@@ -55,6 +56,7 @@ class Received:
     frame_sha256: str
     signer: TrustedKey
     first: bool = True
+    body_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +218,12 @@ def seal_body(
 
 def open_body(verified: Verified, boxes: Sequence[BoxKey], *, first: bool = True) -> Received:
     """Unseal and decode; header and body must name the same job."""
-    body = messages.decode(verified.kind, unseal(verified, boxes))
+    data = unseal(verified, boxes)
+    body = messages.decode(verified.kind, data)
     if getattr(body, "cid", verified.header.cid) != verified.header.cid:
         raise Refused(Code.ENV_SCHEMA, "header and body name different jobs", field="cid")
-    return Received(verified.kind, verified.header, body, verified.frame_sha256, verified.signer, first)
+    told = hashlib.sha256(data).hexdigest() if verified.kind is MessageType.RESULT else ""
+    return Received(verified.kind, verified.header, body, verified.frame_sha256, verified.signer, first, told)
 
 
 def check_address(header: Header, *, aud: str, iss: str) -> None:

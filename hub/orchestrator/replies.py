@@ -5,7 +5,6 @@ that very job. The first final state wins; another one later is an alarm. Number
 each of these messages is idempotent by what it says, and they come by more queues than one.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from hub.storage.models import Artifact, IssuedFrame, Job, Outbox, OutputVariabl
 from hub.storage.prepared import Prepared, PreparedRows, holes
 from runner.contract.masking import mask_text
 from wire.errors import Code
-from wire.messages import Ack, AckState, EndState, Op, Reject, Result, encode
+from wire.messages import Ack, AckState, EndState, Op, Reject, Result
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +155,7 @@ class Replies:
 
     def _result(self, opened: Opened, body: Result, job: Any, heard: _Heard, *, waiting_allowed: bool) -> bool:
         """Count a result; False where it waits for its log."""
-        digest = hashlib.sha256(encode(body)).hexdigest()
+        digest = opened.received.body_sha256
         if job.state in JOB_ENDED or opened.cid in heard.ended:
             self._second_end(opened, body, job, digest)
             return True

@@ -7,6 +7,7 @@ from concurrent.futures import wait
 
 import pika
 import pytest
+from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
 
 from wire import topology
 from wire.amqp import AmqpConnection
@@ -349,3 +350,28 @@ def test_a_burst_of_messages_is_one_piece_for_the_socket_and_one_message_too(bro
     assert len(pieces) == 2
     wait(connection.publish_many([Outgoing(topology.EVENTS, key, b"x" * 60_000) for _ in range(3)]), WAIT_S)
     assert max(pieces) <= 64 * 1024
+
+
+def test_what_the_socket_takes_is_sent_at_once_and_what_it_does_not_take_arrives_in_order(broker, connect, monkeypatch):
+    waited = []
+    write = _AsyncPlaintextTransport.write
+
+    def counted(self, data):
+        waited.append(len(data))
+        write(self, data)
+
+    spoke_id, url = broker.make_spoke()
+    connection = connect(url)
+    hub = connect(broker.hub_url)
+    taken = hub.consume(topology.HUB_RESULTS, prefetch=200)
+    assert connection.wait_connected(WAIT_S)
+    assert hub.wait_connected(WAIT_S)
+    monkeypatch.setattr(_AsyncPlaintextTransport, "write", counted)
+    key = topology.event_key(spoke_id, topology.EventKind.RESULT)
+    wait([connection.publish(Outgoing(topology.EVENTS, key, b"small"))], WAIT_S)
+    assert waited == []
+    large = [bytes([number]) * 500_000 for number in range(60)]
+    wait(connection.publish_many([Outgoing(topology.EVENTS, key, body) for body in large]), WAIT_S)
+    assert waited != []
+    found = [delivery.body for _ in range(61) for delivery in taken.take(1, WAIT_S)]
+    assert found == [b"small", *large]

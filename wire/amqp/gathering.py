@@ -1,13 +1,16 @@
-"""A pika connection that hands its socket one piece for a burst of messages, instead of three for each message.
+"""A pika connection that hands its socket one piece for a burst of messages, at once, instead of three for each message
+at the next turn of its loop.
 
 pika gives the socket a message's method, header and body one after the other, each a system call with the interpreter's
-lock let go and taken again. It has no other place for this: `tests/wire/test_amqp.py` fails if a release moves it.
+lock let go and taken again; and it asks the kernel first whether it may: a turn of the loop, and two calls more.
+It has no other place for this: `tests/wire/test_amqp.py` fails if a release moves it.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pika.adapters.select_connection import SelectConnection
+from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
 
 _PIECE_BYTES = 64 * 1024
 
@@ -35,6 +38,23 @@ class GatheringConnection(SelectConnection):  # type: ignore[misc]  # pika is no
             self._gathered.extend(marshaled_frames)
         else:
             super()._output_marshaled_frames(list(_joined(marshaled_frames)))
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        rest = data[self._sent_at_once(data) :]
+        if rest:
+            super()._adapter_emit_data(rest)
+
+    def _sent_at_once(self, data: bytes) -> int:
+        """How much of it the socket has taken; what goes wrong here goes wrong for pika too, who knows what to do."""
+        transport = self._transport
+        # What waits goes first; TLS may want to read before it writes.
+        if type(transport) is not _AsyncPlaintextTransport or transport.get_write_buffer_size():
+            return 0
+        try:
+            sent: int = transport._sock.send(data)  # noqa: SLF001  see above
+        except OSError:
+            return 0
+        return sent
 
 
 def _joined(frames: Sequence[bytes]) -> Iterator[bytes]:
