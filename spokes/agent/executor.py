@@ -116,9 +116,15 @@ class JobExecutor:
         slots.submit(lambda: self._safely(entry, lambda: self._start_at_once(entry, command), leaving=True))
 
     def take_up(self, entry: Entry) -> None:
-        """A job that is starting or running, and that nobody here follows."""
-        if entry.cid not in self.active:
+        """A job that is starting or running for all that the journal knows, and that nobody here follows."""
+        if self._reporter.knows(entry.cid):
+            self._reporter.again(entry.cid)
+        elif entry.cid not in self.active:
             self._start_thread(entry)
+
+    def runs(self, entry: Entry) -> bool:
+        """Whether it runs still; its end may be known before the journal is told."""
+        return entry.state is State.RUNNING and not self._reporter.knows(entry.cid)
 
     def cancel(self, entry: Entry, reason: str) -> None:
         """A job whose cancel stands in the journal: end the run, or make sure that there is none."""

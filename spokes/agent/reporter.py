@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 10.0
 _SETTLE_AFTER_S = 0.5
 _SETTLE_AGAIN_S = 1.0
+_ASKED_AGAIN_S = 0.2
 
 
 class Reporter:
@@ -99,8 +100,13 @@ class Reporter:
         self._store(cid, result)
         self.again(cid)
 
+    def knows(self, cid: str) -> bool:
+        """Whether it has ended, though the journal may not have heard of it yet."""
+        with self._changed:
+            return cid in self._results
+
     def again(self, cid: str) -> None:
-        """Say how it ended, once more."""
+        """Say how it ended, once more; the journal hears of it first."""
         self._after(cid, 0.0)
 
     def _run(self) -> None:
@@ -153,6 +159,8 @@ class Reporter:
     def _send(self, entry: Entry) -> None:
         with self._changed:
             if entry.cid in self._open:
+                # It is on its way, in answer to an earlier message perhaps.
+                self._again_at[entry.cid] = time.monotonic() + _ASKED_AGAIN_S
                 return
             self._open.add(entry.cid)
             result = self._results.get(entry.cid)

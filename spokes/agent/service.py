@@ -258,7 +258,7 @@ class SpokeService:
         self._executor.finish_at_once(entry, plain_result(state, message, at_ms=self._uplink.now() * 1000))
 
     def _answer(self, received: Received, entry: Entry) -> None:
-        self._acknowledge(received, AckState.RUNNING if entry.state is State.RUNNING else AckState.KNOWN)
+        self._acknowledge(received, AckState.RUNNING if self._executor.runs(entry) else AckState.KNOWN)
         if entry.state is State.CANCELLED:
             self._executor.cancel(entry, "cancelled before it came")
         elif entry.state is State.ACCEPTED and entry.cid not in self._executor.active:
