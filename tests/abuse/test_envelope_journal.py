@@ -175,7 +175,7 @@ def test_t031_running_as_another_user_is_refused_by_the_machines_policy(world, w
     assert journaled(world, sent.cid) is None
 
 
-@pytest.mark.parametrize("op", ["rotate_keys", "scan_host_key"])
+@pytest.mark.parametrize("op", ["scan_host_key"])
 def test_t031_an_op_that_this_kind_does_not_do_is_refused(world, op):
     with world.serving():
         sent = world.end.command(world.home.spoke_id, replace(world.job(), op=op, packages=()))
