@@ -289,10 +289,10 @@ class _EngineRooms:
 
     def _enrolments(self) -> Enrolments:
         inner = self._settings.allow_inner_targets
-        boxes = partial(box_keys, self._vault)
-        return Enrolments(
-            EnrolmentParts(self._vault, self._seals, boxes, self._hub_id, now_ms, allow_inner=inner)
+        parts = EnrolmentParts(
+            self._vault, self._seals, lambda: box_keys(self._vault), self._hub_id, now_ms, allow_inner=inner
         )
+        return Enrolments(parts)
 
     def _intake(self) -> ArtifactIntake:
         files = FileStore(self._vault, self._settings.home / "artifacts")

@@ -40,13 +40,14 @@ _NOBODY = hashlib.sha256(b"nobody has this secret").hexdigest()
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentParts:
-    """What enrolment needs of the engine."""
+    """What enrolment needs of the engine. `allow_inner`: listening spokes may be on the hub's own machine."""
 
     vault: Vault
     seals: RowSeals
     boxes: Callable[[], Sequence[BoxKey]]
     hub_id: str
     clock_ms: Callable[[], int]
+    allow_inner: bool = False
 
 
 class Enrolments:
@@ -167,7 +168,7 @@ class Enrolments:
             sign_pk=signer.pk.hex(),
             sign_kid=signer.kid.hex(),
             box_pk=body.box_pk,
-            **place_of(body),
+            **place_of(body, allow_inner=self._parts.allow_inner),
             wants=wants,
             platform={part: shown(text) for part, text in asdict(body.platform).items()},
             enrol_sha256=received.frame_sha256,

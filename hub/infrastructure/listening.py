@@ -112,11 +112,12 @@ def move(context: Acting, spoke_id: str, address: str, *, allow_inner: bool) -> 
     return row
 
 
-def place_of(body: Enrol) -> dict[str, Any]:
+def place_of(body: Enrol, *, allow_inner: bool) -> dict[str, Any]:
     """What of an enrolment says how its spoke is reached.
 
     Raises:
         Refused: JOIN_SCOPE where its kind needs more, or may not have it.
+        Invalid: relays are not sent to that address: whoever holds a code would choose what they dial.
     """
     kind = SpokeKind(body.kind)
     if (kind is SpokeKind.LISTENING) != bool(body.address):
@@ -124,4 +125,5 @@ def place_of(body: Enrol) -> dict[str, Any]:
     dials = kind in {SpokeKind.LISTENING, SpokeKind.RELAY}
     if dials != bool(body.tls_spki):
         raise Refused(Code.JOIN_SCOPE, "listening spokes and relays bring the pin of their TLS key, and no other does")
-    return {"address": body.address, "tls_spki": body.tls_spki, "fleet": DEFAULT_FLEET if dials else ""}
+    address = checked_address(body.address, allow_inner=allow_inner) if body.address else ""
+    return {"address": address, "tls_spki": body.tls_spki, "fleet": DEFAULT_FLEET if dials else ""}

@@ -157,6 +157,14 @@ def test_a_spoke_is_let_in_however_its_thumbprint_was_typed(enrolling, hub, type
     assert Spoke.get().state == SpokeState.TRUSTED
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:5673", "localhost:22", "169.254.169.254:80", "[::1]:8443"])
+def test_t165_who_enrols_with_a_code_does_not_send_relays_to_the_hub_s_own_machine(enrolling, hub, address):
+    machine = Machine(hub, kind="listening")
+    enrolling.take(machine.frame(enrolling.code(approve=Approval.AUTO), address=address))
+    assert enrolling.refusals() == ["JOIN_SCOPE"]
+    assert Spoke.select().count() == 0
+
+
 def test_a_pending_relay_that_is_refused_changes_no_trust_document(enrolling, hub):
     enrolling.take(Machine(hub, "relay-1", "relay").frame(enrolling.code(role="relay")))
     before = trust_chain().version
