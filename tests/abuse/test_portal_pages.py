@@ -53,9 +53,10 @@ def page_rules(portal: PortalHub, method: str) -> list[str]:
         "key": "abcd1234",
         "session": "0" * 32,
         "code": "0" * 16,
+        "kind": "ssh",
     }
     return [
-        re.sub(r"<(?:\w+:)?(\w+)>", lambda found: there[found[1]], rule.rule)
+        re.sub(r"<(?:[^:>]+:)?(\w+)>", lambda found: there[found[1]], rule.rule)
         for rule in portal.app.url_map.iter_rules()
         if method in (rule.methods or ()) and not rule.rule.startswith(API)
     ]

@@ -64,8 +64,9 @@ class Site:
         self.complaints.append(words)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """For one file: while it is there an event loop runs in this thread, and no other test could run one of its own."""
     requires("chromium")
     path = str(DEBIANS) if DEBIANS.exists() else None
     with sync_playwright() as playwright:
