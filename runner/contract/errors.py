@@ -4,9 +4,11 @@ ContractError
 ├── JobMalformed            a job (or one of its fields) is not what the contract says
 ├── TemplateError           a `#{…}` text cannot be expanded; names file and line
 │   ├── UnknownVariable     no variable of that name; names the nearest ones
-│   ├── TemplateSyntax      an opening `#{` without its end, or an empty name
+│   ├── UnknownFilter       no filter of that name; names the nearest ones
+│   ├── FilterRefused       a filter cannot do it with this text or these options
+│   ├── TemplateSyntax      an opening `#{` without its end, an empty name, blocks that do not match
 │   ├── TemplateTooDeep     variables that refer to each other, or too many levels
-│   └── TemplateTooLarge    the text would grow past its limit
+│   └── TemplateTooLarge    the text, or the work for it, would grow past its limit
 ├── ArchiveRefused          an archive breaks a rule; carries an ARC_* code
 ├── SpoolDamaged            a record's number, size or chain value is wrong
 ├── MessageRefused          a script's service message is not one that we take
@@ -60,6 +62,20 @@ class UnknownVariable(TemplateError):
         super().__init__(source, line, f"no variable is named {shown(name)!r}{hint}")
         self.name = name
         self.nearest = tuple(nearest)
+
+
+class UnknownFilter(TemplateError):
+    """No filter has this name."""
+
+    def __init__(self, source: str, line: int, name: str, nearest: Sequence[str]) -> None:
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        super().__init__(source, line, f"no filter is named {shown(name)!r}{hint}")
+        self.name = name
+        self.nearest = tuple(nearest)
+
+
+class FilterRefused(TemplateError):
+    """A filter that cannot take this text or these options."""
 
 
 class TemplateSyntax(TemplateError):

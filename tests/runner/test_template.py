@@ -1,29 +1,99 @@
-"""The template language, case by case."""
+"""The template language, case by case, as the built runner has it under every Python of this machine."""
 
+import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from runner.contract.errors import TemplateError, TemplateTooDeep, TemplateTooLarge, UnknownVariable
+from runner.contract.errors import TemplateTooDeep, TemplateTooLarge, UnknownVariable
 from runner.contract.template import expand, references
+from runner.filters import filter_names
+from runner.release import MIN_PYTHON
 
-TABLE = tomllib.loads((Path(__file__).parent / "cases/template.toml").read_text())
+CASES = Path(__file__).parent / "cases"
+PYTHONS = [
+    Path(sys.executable),
+    *(
+        python
+        for python in sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3"))
+        if int(python.parents[1].name.split(".")[1]) >= int(MIN_PYTHON.split(".")[1])
+    ),
+]
+READER = """
+import json, sys
+from datetime import datetime, timedelta, timezone
+sys.path.insert(0, sys.argv[1])
+from runner.contract.errors import TemplateError
+from runner.contract.template import expand
 
-
-@pytest.mark.parametrize("case", TABLE["case"], ids=lambda case: ascii(case["text"]))
-def test_a_text_expands_or_is_refused_as_the_table_says(case):
-    def act():
-        return expand(
-            case["text"], TABLE["variables"], strict=not case.get("lenient", False), source="f", verbatim={"Raw"}
+now = datetime(2030, 5, 22, 9, 5, tzinfo=timezone(timedelta(hours=2)))
+answers = []
+for case in json.load(sys.stdin):
+    told = []
+    try:
+        text = expand(
+            case["text"], case["with"], not case["lenient"], source="f", verbatim=case["verbatim"], warn=told.append,
+            clock=lambda: now,
         )
+        answers.append({"expect": text, "warning": " ".join(told)})
+    except TemplateError as error:
+        answers.append({"error": str(error)})
+json.dump(answers, sys.stdout)
+"""
 
+
+def table(name):
+    page = tomllib.loads((CASES / name).read_text(encoding="utf-8"))
+    for case in page["case"]:
+        if "filter" in case:
+            case["text"] = f"#{{{'v' if 'v' in case else ''} | {case['filter']}}}"
+            case["with"] = {"v": case["v"]} if "v" in case else {}
+        case.setdefault("with", page.get("variables", {}))
+        case.setdefault("verbatim", ["Raw"])
+        case.setdefault("lenient", name == "octostache.toml")
+        case["file"] = name
+        yield case
+
+
+ALL = [case for name in ("template.toml", "octostache.toml", "filters.toml") for case in table(name)]
+
+
+@pytest.fixture(scope="module", params=PYTHONS, ids=lambda python: python.parents[1].name)
+def answers(request, built):
+    """What the archive makes of all cases."""
+    done = subprocess.run(
+        [request.param, "-I", "-S", "-B", "-c", READER, built.path],
+        input=json.dumps(ALL), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("number", range(len(ALL)), ids=lambda n: f"{ALL[n]['file']}-{ALL[n]['text']!a}")
+def test_a_text_expands_or_is_refused_as_the_table_says(answers, number):
+    case, answer = ALL[number], answers[number]
     if "error" in case:
-        with pytest.raises(TemplateError) as refusal:
-            act()
-        assert case["error"] in str(refusal.value)
+        assert case["error"] in answer.get("error", answer)
     else:
-        assert act() == case["expect"]
+        assert answer.get("expect", answer) == case.get("ours", case["expect"])
+        assert case.get("warning", "") in answer["warning"]
+
+
+def test_every_filter_has_a_row_that_takes_it_and_most_a_row_that_is_refused():
+    def rows(kind):
+        calls = [case["filter"] for case in ALL if case["file"] == "filters.toml" and kind in case]
+        return {part.split()[0].casefold() for call in calls for part in call.split(" | ")}
+
+    markdown = {"markdown", "markdowntohtml"}
+    assert {name.casefold() for name in filter_names()} - rows("expect") == markdown
+    assert rows("error") >= markdown
+
+
+def test_what_differs_from_octostache_differs():
+    assert all(case["ours"] != case["expect"] for case in ALL if "differs" in case)
 
 
 def test_the_nearest_names_and_the_place_are_fields_of_the_error():
@@ -31,6 +101,13 @@ def test_the_nearest_names_and_the_place_are_fields_of_the_error():
         expand("\n#{Databse}", {"Database": "", "Host": ""}, source="a.txt")
     assert (refusal.value.source, refusal.value.line, refusal.value.name) == ("a.txt", 2, "Databse")
     assert refusal.value.nearest == ("Database",)
+
+
+def test_a_warning_is_told_once_however_often_the_name_stands():
+    told = []
+    assert expand("#{A} #{A}\n#{A}", {}, strict=False, source="f", warn=told.append) == "#{A} #{A}\n#{A}"
+    assert len(told) == 2
+    assert told[1].startswith("f:2: no variable is named 'A'")
 
 
 def test_values_that_double_at_every_level_stop_at_the_limit():
@@ -48,3 +125,6 @@ def test_a_chain_of_references_is_followed_to_its_depth_and_no_deeper():
 
 def test_references_are_listed_in_order():
     assert references("a #{One} ##{No} #{Two[#{Three}].x}") == ("One", "Three")
+    assert references("#{if A | Replace #{B}}#{C}#{elseif D == E}#{/if}#{each x in F}#{x.y}#{G}#{/each}#{calc H+1}") == (
+        "A", "B", "C", "D", "E", "F", "G", "H",
+    )  # fmt: skip

@@ -1,0 +1,93 @@
+"""PURE. What a template is once it is read: texts, references, calculations and blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple, Union
+
+
+@dataclass(frozen=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a path: a name, or an index, which may hold references; `parts` are joined."""
+
+    is_index: bool
+    parts: Tuple[Union[str, Reference], ...]
+
+
+@dataclass(frozen=True)
+class Path:
+    """`A.B[c].D`: which value."""
+
+    steps: Tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class FilterCall:
+    name: str
+    options: Tuple[Union[str, Reference], ...]
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A value and what its filters make of it; without a path the first filter begins with nothing."""
+
+    path: Path | None
+    filters: Tuple[FilterCall, ...]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """`raw` is the tag as it stands in the text."""
+
+    expression: Expression
+    raw: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Whether `left` is true (`wants` None), or is (`wants` True) or is not (False) what `right` says."""
+
+    left: Expression
+    wants: bool | None
+    right: Union[str, Expression]
+    negated: bool
+    line: int
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A body and its condition; `#{else}` has none."""
+
+    condition: Condition | None
+    body: Tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class If:
+    branches: Tuple[Branch, ...]
+
+
+@dataclass(frozen=True)
+class Each:
+    variable: str
+    collection: Path
+    body: Tuple[Node, ...]
+    line: int
+
+
+@dataclass(frozen=True)
+class Calculation:
+    """Numbers, paths and operators in the order in which a stack machine takes them."""
+
+    program: Tuple[Union[float, str, Path], ...]
+    raw: str
+    line: int
+
+
+Node = Union[Text, Reference, Calculation, If, Each]
