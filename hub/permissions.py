@@ -31,6 +31,7 @@ class Permission(StrEnum):
     TARGET_VIEW = "target.view"
     TARGET_EDIT = "target.edit"
     TARGET_CHECK = "target.check"
+    MACHINE_POLICY_EDIT = "machine-policy.edit"  # Its script runs on every target that has it.
     ACCOUNT_VIEW = "account.view"
     ACCOUNT_EDIT = "account.edit"
     SPOKE_VIEW = "spoke.view"

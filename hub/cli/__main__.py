@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("hub.cli.client.run", "Run one script on many machines."),
     "task": ("hub.cli.client.task", "List, follow and cancel tasks."),
     "target": ("hub.cli.client.target", "List, add, enable and disable targets."),
+    "machine-policy": ("hub.cli.client.machine_policy", "List, show and delete machine policies."),
     "account": ("hub.cli.client.account", "List and delete logins and cloud credentials."),
     "spoke": ("hub.cli.client.spoke", "List, approve and revoke spokes."),
     "join-code": ("hub.cli.client.join_code", "Make a code with which a spoke enrols."),

@@ -4,7 +4,7 @@ A target without one has the policy "Default", which the engine makes when it fi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from peewee import fn
@@ -77,6 +77,11 @@ def update_policy(context: Acting, policy_id: str, wanted: PolicyRequest) -> Mac
         for target in targets_of(row):
             _look_anew(target)
     return row
+
+
+def as_it_is(row: MachinePolicy) -> PolicyRequest:
+    """What would change nothing."""
+    return PolicyRequest(**{field.name: getattr(row, field.name) for field in fields(PolicyRequest)})
 
 
 def delete_policy(_context: Acting, policy_id: str) -> MachinePolicy:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from hub.errors import HubError, Invalid, NotFound
 from hub.infrastructure import environments
-from hub.operations.apply_places import apply_account, apply_target
+from hub.operations.apply_places import apply_account, apply_machine_policy, apply_target
 from hub.operations.body import Body, Reply
 from hub.operations.context import Context
 from hub.operations.operation import Done, JsonObject, Operation, Scope, require, sentence_of
@@ -33,6 +33,8 @@ from hub.storage.database import write_tx
 from hub.storage.models import Environment, Lifecycle, Project, VariableSet
 
 Document = dict[str, Any]
+
+_OBJECTS = {"VariableSet": "variable-set", "MachinePolicy": "machine-policy"}
 
 
 class ApplyBody(Body):
@@ -136,6 +138,7 @@ class _Applying:
             "Lifecycle": self._lifecycle,
             "VariableSet": self._variable_set,
             "Account": lambda found: apply_account(self._context, found),
+            "MachinePolicy": lambda found: apply_machine_policy(self._context, found),
             "Target": lambda found: apply_target(self._context, found),
             "Project": self._project,
         }
@@ -151,7 +154,7 @@ class _Applying:
         return Difference(kind=document.kind, name=document.name, action=action, changes=found)
 
     def _record(self, document: Any, action: str, row_id: str, found: list[Change]) -> None:
-        kind = {"VariableSet": "variable-set"}.get(document.kind, document.kind.lower())
+        kind = _OBJECTS.get(document.kind, document.kind.lower())
         self._context.record(
             f"{kind}.{action}",
             f"{kind}:{row_id}",

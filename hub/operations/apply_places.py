@@ -1,21 +1,24 @@
 """What `apply` does with accounts and targets: each answers how it was written before, how it is now, and its id."""
 
+from dataclasses import replace
 from typing import Any
 
 from hub.errors import Conflict
-from hub.infrastructure import accounts, targets
+from hub.infrastructure import accounts, machine_policies, targets
 from hub.infrastructure.accounts import AccountRequest
 from hub.infrastructure.endpoint_body import EndpointBody
+from hub.infrastructure.machine_policies import PolicyRequest
 from hub.operations import reached_targets
 from hub.operations.context import Context
 from hub.operations.operation import Scope, require
 from hub.operations.reached_targets import CreateTarget
 from hub.permissions import Permission
 from hub.projects import documents, finding, targeting
-from hub.projects.documents import AccountDocument, TargetDocument
+from hub.projects.documents import AccountDocument, MachinePolicyDocument, TargetDocument
 from hub.queries.environments import names as environment_names
-from hub.states import AccountKind
-from hub.storage.models import Account, Target
+from hub.queries.machine_policies import policy_row
+from hub.states import AccountKind, Unavailable
+from hub.storage.models import Account, MachinePolicy, Target
 
 Document = dict[str, Any]
 Applied = tuple[Document | None, Document, str]
@@ -32,6 +35,30 @@ def apply_account(context: Context, document: AccountDocument) -> Applied:
     return before, _account_document(row), row.id
 
 
+def apply_machine_policy(context: Context, document: MachinePolicyDocument) -> Applied:
+    """What is not said stays as it is, or is as in the default policy."""
+    require(context.caller, Permission.MACHINE_POLICY_EDIT, Scope())
+    row = finding.existing(MachinePolicy, document.name)
+    given = document.model_dump(exclude={"kind"}, exclude_none=True)
+    if "unavailable" in given:
+        given["unavailable"] = Unavailable(given["unavailable"])
+    if row is None:
+        row = machine_policies.create_policy(context, PolicyRequest(**given))
+        return None, documents.machine_policy_document(row), row.id
+    before = documents.machine_policy_document(row)
+    wanted = replace(machine_policies.as_it_is(row), **(_without_others(given) | given))
+    row = machine_policies.update_policy(context, row.id, wanted)
+    return before, documents.machine_policy_document(row), row.id
+
+
+def _without_others(given: Document) -> Document:
+    """What goes with another way to treat targets that are away goes with it."""
+    way = given.get("unavailable")
+    if way is None:
+        return {}
+    return ({} if way is Unavailable.WAIT else {"wait_s": 0}) | ({} if way is Unavailable.SKIP else {"catch_up": False})
+
+
 def apply_target(context: Context, document: TargetDocument) -> Applied:
     """Make a target that its document says how to reach; change any that exists."""
     wanted = _environment_ids(document.environments or [])
@@ -39,6 +66,7 @@ def apply_target(context: Context, document: TargetDocument) -> Applied:
     if row is None and document.type is not None:
         _require_edit(context, {*wanted})
         row = reached_targets.create(context, _creation(document))
+        _give_policy(row, document)
         return None, _target_document(row), row.id
     row = targeting.target(document.name, "name")
     if document.type not in {None, str(row.kind)}:
@@ -61,11 +89,17 @@ def _change_target(context: Context, row: Target, document: TargetDocument, want
             roles=document.roles,
             environments=wanted if document.environments is not None else None,
         )
+    _give_policy(row, document)
     return before, _target_document(row), row.id
 
 
+def _give_policy(row: Target, document: TargetDocument) -> None:
+    if document.policy is not None:
+        machine_policies.give_policy(row, policy_row(document.policy, "policy"))
+
+
 def _creation(document: TargetDocument) -> CreateTarget:
-    given = document.model_dump(exclude={"type", "kind"}, exclude_none=True)
+    given = document.model_dump(exclude={"type", "kind", "policy"}, exclude_none=True)
     return CreateTarget.model_validate({"kind": document.type, **given})
 
 

@@ -10,12 +10,13 @@ from pydantic import BaseModel, Field
 
 from hub.infrastructure.display_names import MAX_LENGTH
 from hub.infrastructure.endpoint_body import EndpointBody, ReachedKind
+from hub.infrastructure.machine_policies import policy_of
 from hub.operations.body import Body, Line, Name, Ref, RefList, RoleList, Text
 from hub.projects import lifecycles, projects, targeting, variables
 from hub.projects.lifecycles import PhaseList
 from hub.projects.process import ProcessBody, as_written
 from hub.projects.variables import VariableList
-from hub.storage.models import Account, Environment, Lifecycle, Project, Target, Variable, VariableSet
+from hub.storage.models import Account, Environment, Lifecycle, MachinePolicy, Project, Target, Variable, VariableSet
 
 Document = dict[str, Any]
 
@@ -55,6 +56,20 @@ class AccountDocument(Body):
     description: Line | None = None
 
 
+class MachinePolicyDocument(Body):
+    """`script` says by its exit code, `fail` and `warn` how a target is; `wait_s` 0: as long as any job waits."""
+
+    kind: Literal["MachinePolicy"]
+    name: Name
+    interval_s: Annotated[int, Field(ge=60, le=7 * 24 * 3600)] | None = None
+    script: Annotated[str, Field(max_length=65_536)] | None = None
+    shell: Literal["bash", "python"] | None = None
+    unavailable: Literal["fail", "skip", "wait"] | None = None
+    wait_s: Annotated[int, Field(ge=0, le=24 * 3600)] | None = None
+    catch_up: bool | None = None
+    description: Line | None = None
+
+
 class TargetDocument(EndpointBody):
     """Of a target that exists, or, with a `type`, of one that is made; any other machine joins by enrolling."""
 
@@ -63,6 +78,7 @@ class TargetDocument(EndpointBody):
     type: ReachedKind | None = None
     roles: RoleList | None = None
     environments: RefList | None = None
+    policy: Ref | None = None
 
 
 class ProjectDocument(Body):
@@ -82,6 +98,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "Lifecycle": LifecycleDocument,
     "VariableSet": VariableSetDocument,
     "Account": AccountDocument,
+    "MachinePolicy": MachinePolicyDocument,
     "Target": TargetDocument,
     "Project": ProjectDocument,
 }
@@ -118,6 +135,12 @@ def account_document(row: Account, names: dict[str, str]) -> Document:
     }
 
 
+def machine_policy_document(row: MachinePolicy) -> Document:
+    columns = ("interval_s", "script", "shell", "wait_s", "catch_up", "description")
+    written = {name: getattr(row, name) for name in columns}
+    return {"kind": "MachinePolicy", "name": row.name, "unavailable": str(row.unavailable), **written}
+
+
 def target_document(row: Target, names: dict[str, str]) -> Document:
     return {
         "kind": "Target",
@@ -125,6 +148,7 @@ def target_document(row: Target, names: dict[str, str]) -> Document:
         **_endpoint_document(row),
         "roles": sorted(row.roles),
         "environments": sorted(names[found] for found in targeting.environments_of(row) if found in names),
+        "policy": policy_of(row).name,
     }
 
 

@@ -3,7 +3,7 @@
 from peewee import Expression
 
 from hub.errors import NotFound
-from hub.infrastructure import host_keys, spokes, target_health
+from hub.infrastructure import host_keys, machine_policies, spokes, target_health
 from hub.infrastructure.ssh_input import fingerprint_of
 from hub.operations.body import Reply
 from hub.projects import finding, targeting
@@ -47,7 +47,10 @@ class HostKeyView(Reply):
 
 
 class TargetView(Reply):
-    """`thumbprint`: of the spoke that serves it, in full. `endpoint`: null where a spoke stands on it."""
+    """`thumbprint`: of the spoke that serves it, in full. `endpoint`: null where a spoke stands on it.
+
+    `health` is disabled, with the reason and since when, while the target takes no part. `policy`: a name.
+    """
 
     id: str
     name: str
@@ -62,6 +65,7 @@ class TargetView(Reply):
     spoke: str | None
     thumbprint: str | None
     endpoint: EndpointView | None
+    policy: str
     disabled: bool
     disabled_reason: str
     version: int
@@ -128,6 +132,7 @@ def target_view(row: Target) -> TargetView:
         spoke=spoke.id if spoke else None,
         thumbprint=spokes.thumbprint_of(spoke) if spoke else None,
         endpoint=endpoint_view(row),
+        policy=machine_policies.policy_of(row).name,
         disabled=row.disabled_at is not None,
         disabled_reason=row.disabled_reason,
         version=row.version,

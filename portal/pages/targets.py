@@ -6,7 +6,7 @@ from flask.typing import ResponseReturnValue
 from hub.api.declared import permission
 from hub.errors import StepUpNeeded
 from hub.permissions import Permission
-from hub.queries import environments, infrastructure
+from hub.queries import environments, infrastructure, machine_policies
 from hub.queries.listing import Slice
 from hub.storage.database import connection
 from portal.asking import Refused, StillAsked, change
@@ -38,7 +38,8 @@ def show(target: str) -> ResponseReturnValue:
         found = infrastructure.target(target)
         sees = found.spoke is not None and g.caller.may(Permission.SPOKE_VIEW)
         spoke = infrastructure.spoke(found.spoke) if sees and found.spoke else None
-        return render_template("target.html", target=found, spoke=spoke)
+        policy = machine_policies.of_target(target)
+        return render_template("target.html", target=found, spoke=spoke, policy=policy)
 
 
 @pages.post("/<target>/enable")

@@ -36,7 +36,9 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     if as_json:
         printing.as_json(found)
         return
-    printing.table([found], ("name", "kind", "health", "health_since", "health_reason", "last_seen", "runner"))
+    printing.table(
+        [found], ("name", "kind", "health", "health_since", "health_reason", "policy", "last_seen", "runner")
+    )
     if found["thumbprint"]:
         click.echo(f"thumbprint: {found['thumbprint']}")
     for field, value in (found["endpoint"] or {}).items():
@@ -49,6 +51,16 @@ for adding in (add_ssh, add_listening, add_cloud, confirm_host_key):
 
 
 target.add_command(check)
+
+
+@target.command()
+@click.argument("name")
+@click.argument("policy")
+@click.pass_context
+def set_policy(ctx: click.Context, name: str, policy: str) -> None:
+    """Give target NAME the machine policy POLICY (Default: as targets that name none)."""
+    api(ctx.obj["url"]).post(f"/targets/{part(name)}/policy", {"policy": policy})
+    click.echo(f"{name} has the policy {policy}")
 
 
 @target.command()
