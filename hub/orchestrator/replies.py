@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 # The hub can mend these by sealing the same job anew; all others end the job as refused.
 _SEAL_ANEW = frozenset({Code.ENV_SEAL, Code.ENV_SESSION, Code.ENV_SEQ, Code.ENV_EPOCH, Code.ENV_KEY, Code.ENV_EXPIRED})
 _REPUBLISH_MAX = 10
+_ALARMS_A_MINUTE = 20
 _NOT_BEGUN = frozenset({JobState.SENT, JobState.ACCEPTED})
 
 _ISSUED = Prepared(
@@ -78,6 +79,7 @@ class Replies:
         self._held = held
         self._secrets = secrets
         self._masks = masks
+        self._alarms: dict[str, tuple[int, int]] = {}
         self.on_conflict: Callable[[str, str], None] = _nothing
         """Told of a spoke that lives twice, and how that showed."""
 
@@ -262,6 +264,8 @@ class Replies:
     def _alarm(self, opened: Opened, code: Code, words: str) -> bool:
         """An authentic message that does not fit: kept, audited, not counted."""
         self._door.refuse(opened.delivery, code)
+        if self._says_too_much(opened.spoke):
+            return False
         record(
             "reply.refused",
             f"job:{opened.cid}",
@@ -271,6 +275,16 @@ class Replies:
             detail={"code": str(code), "reason": words, "frame_sha256": opened.received.frame_sha256},
         )
         return False
+
+    def _says_too_much(self, spoke: str) -> bool:
+        """The audit log is kept for ever, and a spoke that went bad can say more than a disk holds: what goes beyond so
+        many a minute is in the quarantine's counts, which are audited too.
+        """
+        minute = self._parts.clock_ms() // 60_000
+        last, count = self._alarms.get(spoke, (minute, 0))
+        count = count + 1 if last == minute else 1
+        self._alarms[spoke] = (minute, count)
+        return count > _ALARMS_A_MINUTE
 
 
 def _caught_up(opened: Opened) -> None:

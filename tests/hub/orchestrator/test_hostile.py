@@ -7,6 +7,7 @@ import time
 import pytest
 
 from hub.orchestrator import task_log
+from hub.orchestrator.replies import _ALARMS_A_MINUTE
 from hub.states import JobState, LogState, TaskState
 from hub.storage.database import write_tx
 from hub.storage.models import Event, Job, Quarantine, Spoke, SpokeSession, Task
@@ -113,6 +114,19 @@ def test_the_first_final_state_wins_and_another_one_is_an_alarm(rig):
     assert until(codes) == {"REPLY_STATE"}
     assert Job.get(Job.task == task.id).state is JobState.SUCCEEDED
     assert Task.get_by_id(task.id).state is TaskState.SUCCEEDED
+
+
+def test_a_spoke_that_answers_without_end_for_jobs_of_nobody_does_not_fill_the_audit_log(rig):
+    web = rig.spoke("web-01").start()
+    rig.engine.start()
+    rig.ended(rig.run("true", web))
+    kept = next(iter(web.journal.values()))
+    for _ in range(300):
+        web.report(kept, Run(state="failed", exit_code=1))
+    until(lambda: rig.engine.quarantine.total >= 300)
+    alarms = Event.select().where(Event.action == "reply.refused").count()
+    assert 0 < alarms <= 3 * _ALARMS_A_MINUTE
+    until(lambda: Event.select().where(Event.action == "frames.refused").exists())
 
 
 def test_replayed_acks_hellos_and_beats_change_nothing(rig):
