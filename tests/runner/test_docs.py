@@ -11,24 +11,21 @@ from runner.steps.deploy_package import STEP
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/runner.md"
 EXAMPLE = re.compile(r"<!-- test: (\w+) (.*?) -->\n```\w*\n(.*?)\n```(?:\n<!-- gives -->\n```\n(.*?)\n```)?", re.DOTALL)
+NAMES = {"dotenv": ".env"}
 EXAMPLES = EXAMPLE.findall(PAGE.read_text())
 
 
 def variables(text):
-    return {name: quoted or plain for name, quoted, plain in re.findall(r'([^\s=]+)=(?:"([^"]*)"|(\S+))', text)}
+    return {
+        name: quoted or plain
+        for name, quoted, plain in re.findall(r'((?:[^\s=\[]|\[[^\]]*\])+)=(?:"([^"]*)"|(\S+))', text)
+    }
 
 
 def test_the_page_has_an_example_of_each_kind():
-    assert sorted(kind for kind, *_ in EXAMPLES) == [
-        "bash",
-        "env",
-        "ini",
-        "json",
-        "properties",
-        "python",
-        "template",
-        "yaml",
-    ]
+    shells = {"bash", "python", "template"}
+    formats = {path.stem.removesuffix("_file") for path in Path("runner/formats").glob("*_file.py")}
+    assert {kind for kind, *_ in EXAMPLES} == shells | formats
     assert PAGE.read_text().count("<!-- test:") == len(EXAMPLES)
 
 
@@ -37,7 +34,7 @@ def test_an_example_does_what_the_page_says(rig, kind, values, text, gives):
     if kind == "template":
         assert expand(text, variables(values)) == gives
     elif kind not in ("bash", "python"):
-        assert format_of(f"example.{kind}", text).replace(text, variables(values))[0] == gives
+        assert format_of(NAMES.get(kind, f"example.{kind}"), text).replace(text, variables(values))[0] == gives
     else:
         run = rig.script(text, shell=kind, variables=variables(values))
         assert run.outcome["state"] == "succeeded", run.text()
