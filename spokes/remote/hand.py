@@ -38,7 +38,7 @@ _OLD_S = 3600
 _RESTED_NS = 2 * 10**9
 _LOOK_EVERY_S = 0.01
 _IN_MODIFY, _IN_MOVED_TO = 0x2, 0x80
-_STARTED = "started"
+_STARTED, _JOB = "started", "job.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -197,16 +197,23 @@ class Hand:
         finally:
             os.close(descriptor)
 
-    def start(self, request: Dict[str, Any], line: bytes) -> Tuple[Dict[str, Any], bytes]:
-        """Compare runner and job with what was put here, and start the supervisor: at most once, whoever asks again."""
+    def start(self, request: Dict[str, Any], body: bytes) -> Tuple[Dict[str, Any], bytes]:
+        """Lay the job out, compare it and the runner with what was sent, and start the supervisor: at most once,
+        whoever asks again. The body is the job's file and behind it the supervisor's line.
+        """
         folder = self._place(request["folder"])
         runner = self._place(request["runner"])
         if os.path.lexists(os.path.join(folder, _STARTED)):
             return {"fresh": False}, b""
         if _tree(runner, self._known.digest) != request["tree"]:
             raise Fault("runner", "the runner on the target is not the one that was put there")
-        if _digest(os.path.join(folder, "job.json")) != request["job"]:
-            raise Fault("runner", "the job on the target is not the one that was put there")
+        size, is_packed = request["file"]
+        job, line = body[:size], body[size:]
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        # Not durable: after a power cut nobody knows what has run in any case.
+        _write(os.path.join(folder, _JOB), [zlib.decompress(job) if is_packed else job], durable=False)
+        if _digest(os.path.join(folder, _JOB)) != request["job"]:
+            raise Fault("runner", "the job on the target is not the one that was sent there")
         try:
             os.close(os.open(os.path.join(folder, _STARTED), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:

@@ -59,7 +59,7 @@ class RemoteMachine:
         self._tree_of = tree_of
         self._altered = altered
         self._lock = threading.Lock()
-        self._jobs: dict[str, str] = {}
+        self._jobs: dict[str, bytes] = {}
 
     @property
     def home(self) -> str:
@@ -82,8 +82,8 @@ class RemoteMachine:
         return self._run_program(what) if isinstance(what, Program) else self._run_job(what)
 
     def put(self, folder: str, files: Iterable[tuple[str, bytes]], *, durable: bool = True) -> None:
-        for batch in _batches(files):
-            self._remember_jobs(folder, batch)
+        """What a job is travels with its start."""
+        for batch in _batches(self._without_job(folder, files)):
             # A little is worth the time; where there is much, time is worth more.
             level = 6 if sum(len(content) for _, content in batch) < _PUT_BYTES else 1
             packed = [(name, *_packed(content, level)) for name, content in batch]
@@ -154,17 +154,22 @@ class RemoteMachine:
         return RemoteWatch(self.connecting, job.cid, self._places)
 
     def _start(self, job: JobRun, line: bytes) -> None:
+        content = self._jobs.get(job.cid, b"")
+        packed, is_packed = _packed(content, 1)
         try:
             self.connecting.ask(
                 "start",
-                line,
+                packed + line,
                 folder=folder_of(job.cid),
                 runner=f"runners/{job.runner}",
                 tree=self._tree_of(job.runner),
-                job=self._jobs.get(job.cid, ""),
+                job=hashlib.sha256(content).hexdigest(),
+                file=[len(packed), is_packed],
                 standby=self._standby,
             )
         except Fault as fault:
+            if fault.word == "full":
+                raise _as_said_here(fault) from fault
             if fault.word != "runner":
                 raise CannotStart(str(fault)) from fault
             self._altered(job.runner)
@@ -179,12 +184,14 @@ class RemoteMachine:
         except Fault as fault:
             raise _as_said_here(fault) from fault
 
-    def _remember_jobs(self, folder: str, files: Sequence[tuple[str, bytes]]) -> None:
-        """What the supervisor will do is compared with this when it is started."""
+    def _without_job(self, folder: str, files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+        place, _, cid = folder.partition("/")
         for name, content in files:
-            if name == JOB:
+            if place == "jobs" and name == JOB:
                 with self._lock:
-                    self._jobs[folder.removeprefix("jobs/")] = hashlib.sha256(content).hexdigest()
+                    self._jobs[cid] = content
+            else:
+                yield name, content
 
     def _forget_job(self, cid: str) -> None:
         with self._lock:

@@ -1,11 +1,13 @@
 """Abuse of the way to SSH targets: hosts that are not who they were, texts that would be options, what lies about."""
 
+import json
 import os
 import stat
 import subprocess
 import sys
 import textwrap
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -368,7 +370,7 @@ def test_t126_what_is_added_to_a_runner_is_seen_too(world, how):
         assert (result.state, result.message[:8]) == ("refused", "RUN_HASH")
 
 
-def test_t126_a_job_that_is_altered_on_the_target_does_not_start(world, tmp_path):
+def test_t126_a_job_that_is_altered_on_its_way_to_the_start_does_not_start(world, tmp_path):
     witness = tmp_path / "witness"
     with world.serving() as daemon:
         assert world.end.result(world.run().cid).state == "succeeded"
@@ -377,13 +379,35 @@ def test_t126_a_job_that_is_altered_on_the_target_does_not_start(world, tmp_path
 
         def altered(do, body=b"", **request):
             if do == "start":
-                path = world.target_home / request["folder"] / "job.json"
-                path.write_text(path.read_text().replace("true", f"touch {witness}", 1))
+                size, is_packed = request["file"]
+                job = zlib.decompress(body[:size]) if is_packed else body[:size]
+                other = job.replace(b'"true"', f'"touch {witness}"'.encode(), 1)
+                assert other != job
+                return ask(do, other + body[size:], **request | {"file": [len(other), False]})
             return ask(do, body, **request)
 
         link.ask = altered
         result = world.end.result(world.run("true").cid)
         assert (result.state, result.message[:8]) == ("refused", "RUN_HASH")
+        assert not witness.exists()
+
+
+def test_t126_a_job_that_lies_there_already_is_not_the_one_that_starts(world, tmp_path):
+    witness = tmp_path / "witness"
+    with world.serving() as daemon:
+        assert world.end.result(world.run().cid).state == "succeeded"
+        link = daemon.sites.known()[0].machine.connecting.link()
+        ask = link.ask
+
+        def laid_before(do, body=b"", **request):
+            if do == "start":
+                folder = world.target_home / request["folder"]
+                folder.mkdir(0o700)
+                (folder / "job.json").write_text(json.dumps({"script": f"touch {witness}"}))
+            return ask(do, body, **request)
+
+        link.ask = laid_before
+        assert world.end.result(world.run("true").cid).state == "succeeded"
         assert not witness.exists()
 
 
