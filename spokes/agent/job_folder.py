@@ -71,7 +71,7 @@ class FolderWatch:
 
     def __init__(self, folder: Path, process: int | None) -> None:
         self._folder = folder
-        self._notice = FolderNotice(folder)
+        self._notice = FolderNotice(folder, (SPOOL, OUTCOME))
         self._knows_process = process is not None
         if process is not None:
             self._notice.add_process(process)

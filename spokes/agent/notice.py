@@ -2,12 +2,13 @@
 and then.
 """
 
-import contextlib
 import ctypes
 import ctypes.util
 import os
 import select
+import struct
 import time
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,12 +16,20 @@ _IN_MODIFY, _IN_MOVED_TO = 0x2, 0x80
 _IN_NONBLOCK, _IN_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 LOOK_EVERY_S = 0.005
 _EVENTS = 64 * 1024
+# wd, mask, cookie, length of the name that follows
+_EVENT = struct.Struct("iIII")
 
 
 class FolderNotice:
-    """Waits for changes right inside one folder; used by one thread."""
+    """Waits for changes right inside one folder; used by one thread.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: It exists.
+        names: The files that matter; others change without a word.
+    """
+
+    def __init__(self, folder: Path, names: Collection[str]) -> None:
+        self._names = frozenset(os.fsencode(name) for name in names)
         self._inotify = _watch(folder)
         self._process: int | None = None
         self._poll = select.poll()
@@ -46,9 +55,27 @@ class FolderNotice:
         if self._inotify is None:
             time.sleep(min(timeout_s, LOOK_EVERY_S))
             return
-        self._poll.poll(timeout_s * 1000)
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._inotify, _EVENTS)
+        ends = time.monotonic() + timeout_s
+        while (left_s := ends - time.monotonic()) > 0:
+            ready = dict(self._poll.poll(left_s * 1000))
+            matters = self._heard() if self._inotify in ready else False
+            if matters or self._process in ready:
+                return
+
+    def _heard(self) -> bool:
+        """Whether a file that matters has changed, or more has happened than the kernel keeps."""
+        assert self._inotify is not None
+        try:
+            events = os.read(self._inotify, _EVENTS)
+        except BlockingIOError:
+            return False
+        at = 0
+        while at < len(events):
+            watch, _, _, size = _EVENT.unpack_from(events, at)
+            at += _EVENT.size + size
+            if watch < 0 or events[at - size : at].rstrip(b"\0") in self._names:
+                return True
+        return False
 
     def close(self) -> None:
         for descriptor in (self._inotify, self._process):
