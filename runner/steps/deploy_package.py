@@ -9,6 +9,7 @@ from runner.conventions.record_deployment import RecordDeployment
 from runner.conventions.replace_structured_values import ReplaceStructuredValues
 from runner.conventions.run_stage_scripts import RunStageScripts
 from runner.conventions.substitute_in_files import SubstituteInFiles
+from runner.conventions.transform_xml import TransformXml
 from runner.pipeline import Step
 
 STEP = Step(
@@ -26,7 +27,18 @@ STEP = Step(
             ),
             Property("substitute_in", "list", help="Globs of files in which `#{…}` is replaced.", default=[]),
             Property("allow_unknown", "boolean", help="Leave an unknown `#{…}` as it stands.", default=False),
-            Property("structured", "list", help="Globs of configuration files (JSON, YAML, XML, TOML, …) whose values are replaced by path.", default=[]),
+            Property(
+                "transforms",
+                "list",
+                help="XML transforms (XDT), each as `FROM => TO`: `Web.Release.config => Web.config`.",
+                default=[],
+            ),
+            Property(
+                "structured",
+                "list",
+                help="Globs of configuration files (JSON, YAML, XML, TOML, …) whose values are replaced by path.",
+                default=[],
+            ),
             Property(
                 "shell", "choice", help="Language of the scripts below.", default="bash", choices=("bash", "python")
             ),
@@ -40,6 +52,7 @@ STEP = Step(
         ExtractPackage(),
         RunStageScripts("PreDeploy", "pre_deploy", typed_first=True),
         SubstituteInFiles(),
+        TransformXml(),
         ReplaceStructuredValues(),
         RunStageScripts("Deploy", "deploy"),
         PointCurrent(),

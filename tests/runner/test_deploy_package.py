@@ -208,6 +208,53 @@ def test_settings_that_are_no_json_are_named(rig, tmp_path):
     assert run.outcome["message"].startswith("settings.json:1: not well-formed JSON")
 
 
+XDT = 'xmlns:xdt="http://schemas.microsoft.com/XML-Document-Transform"'
+
+
+def test_xml_is_transformed_before_its_values_are_replaced(any_rig, tmp_path):
+    files = {
+        "Web.config": "\ufeff<a>\r\n  <b c='1'/>\r\n</a>\r\n",
+        "Web.Production.config": f'<a {XDT}><b d="#{{Level}}" xdt:Transform="SetAttributes"/></a>',
+        "app.yaml": "db:  # the one\n  port: 1\n",
+    }
+    run = any_rig.deploy(
+        make_zip(tmp_path / "p.zip", files),
+        {
+            "substitute_in": ["Web.*.config"],
+            "transforms": ["Web.#{Manyarm.Environment.Name}.config => Web.config"],
+            "structured": ["Web.config", "*.yaml"],
+            "install_to": str(tmp_path / "s"),
+        },
+        variables={
+            "/a/b/@c": "2",
+            "Level": "3",
+            "/a/b/@d": "4",
+            "db:port": "5",
+            "Manyarm.Environment.Name": "Production",
+        },
+    )
+    assert run.outcome["state"] == "succeeded", run.text()
+    current = tmp_path / "s/current"
+    assert (current / "Web.config").read_bytes().decode() == "\ufeff<a>\r\n  <b c='2' d=\"4\"/>\r\n</a>\r\n"
+    assert (current / "app.yaml").read_text() == "db:  # the one\n  port: 5\n"
+    assert "transformed Web.config by Web.Production.config: 1 changes" in run.text(Stream.INFO)
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        ("Web.config", "property transforms: expected FROM => TO, found 'Web.config'"),
+        ("a.config => Web.config", "property transforms: 'a.config => Web.config' names 0 transforms and 1 files"),
+        ("b.config => Web.config", "b.config:2: Remove: no <x> of the file is meant by this one"),
+        ("b.config => bad.xml", "bad.xml:1: not well-formed XML: syntax error"),
+    ],
+)
+def test_a_transform_that_cannot_be_done_fails_in_one_sentence(rig, tmp_path, rule, sentence):
+    files = {"Web.config": "<a/>", "b.config": f'<a {XDT}>\n<x xdt:Transform="Remove"/></a>', "bad.xml": "x"}
+    run = rig.deploy(make_zip(tmp_path / "p.zip", files), {"transforms": [rule]})
+    assert (run.outcome["state"], run.outcome["message"]) == ("failed", sentence)
+
+
 def test_secrets_reach_files_by_reference_and_are_masked_in_the_log(rig, tmp_path):
     package = make_zip(tmp_path / "p.zip", {"app.conf": "token=#{ApiToken}\n", "Deploy.sh": "cat app.conf"})
     run = rig.deploy(

@@ -8,9 +8,13 @@ import pytest
 from runner.contract.template import expand
 from runner.formats import format_of
 from runner.steps.deploy_package import STEP
+from runner.xml_transform import transform
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/runner.md"
-EXAMPLE = re.compile(r"<!-- test: (\w+) (.*?) -->\n```\w*\n(.*?)\n```(?:\n<!-- gives -->\n```\n(.*?)\n```)?", re.DOTALL)
+BLOCK = r"\n```\w*\n(.*?)\n```"
+EXAMPLE = re.compile(
+    rf"<!-- test: (\w+) ?([^\n]*?) -->{BLOCK}(?:\n<!-- by -->{BLOCK})?(?:\n<!-- gives -->{BLOCK})?", re.DOTALL
+)
 NAMES = {"dotenv": ".env"}
 EXAMPLES = EXAMPLE.findall(PAGE.read_text())
 
@@ -23,16 +27,18 @@ def variables(text):
 
 
 def test_the_page_has_an_example_of_each_kind():
-    shells = {"bash", "python", "template"}
+    shells = {"bash", "python", "template", "transform"}
     formats = {path.stem.removesuffix("_file") for path in Path("runner/formats").glob("*_file.py")}
     assert {kind for kind, *_ in EXAMPLES} == shells | formats
     assert PAGE.read_text().count("<!-- test:") == len(EXAMPLES)
 
 
-@pytest.mark.parametrize(("kind", "values", "text", "gives"), EXAMPLES, ids=[kind for kind, *_ in EXAMPLES])
-def test_an_example_does_what_the_page_says(rig, kind, values, text, gives):
+@pytest.mark.parametrize(("kind", "values", "text", "by", "gives"), EXAMPLES, ids=[kind for kind, *_ in EXAMPLES])
+def test_an_example_does_what_the_page_says(rig, kind, values, text, by, gives):
     if kind == "template":
         assert expand(text, variables(values)) == gives
+    elif kind == "transform":
+        assert transform(text, by)[0] == gives
     elif kind not in ("bash", "python"):
         assert format_of(NAMES.get(kind, f"example.{kind}"), text).replace(text, variables(values))[0] == gives
     else:
@@ -51,11 +57,12 @@ def test_the_order_on_the_page_is_the_order_of_the_list():
         "extract the package",
         "PreDeploy scripts",
         "`substitute_in`",
+        "`transforms`",
         "`structured`",
         "Deploy scripts: the package's",
         "point `current`",
         "PostDeploy scripts",
     ]
-    rows = [next(line for line in page.splitlines() if line.startswith(f"| {n} |")) for n in range(1, 8)]
+    rows = [next(line for line in page.splitlines() if line.startswith(f"| {n} |")) for n in range(1, 9)]
     assert all(word in row for word, row in zip(words, rows, strict=True))
     assert len(STEP.conventions) == len(rows)

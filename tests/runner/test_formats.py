@@ -21,11 +21,14 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 from runner.errors import FileMalformed, StepFailed
 from runner.formats import format_of
+from runner.xml_transform import TransformFailed, transform
 
 def act(case):
     try:
+        if "by" in case:
+            return transform(case["text"], case["by"])
         return format_of(case["file"], case["text"]).replace(case["text"], case.get("values", {}))
-    except FileMalformed as error:
+    except (FileMalformed, TransformFailed) as error:
         return [f"{error.line}: {error}"]
     except StepFailed as error:
         return [str(error)]
@@ -61,9 +64,11 @@ def test_a_file_is_changed_or_refused_as_the_table_says(answers, number):
             assert answer == [case["error"]], python
         else:
             assert answer[0] == case.get("expect", case["text"]), python
-            assert sorted(answer[1]) == sorted(case.get("used", case.get("values", {}))), python
+            assert case["table"] == "transform" or sorted(answer[1]) == sorted(
+                case.get("used", case.get("values", {}))
+            ), python
 
 
 def test_every_format_has_a_table():
     modules = {path.stem.removesuffix("_file") for path in Path("runner/formats").glob("*_file.py")}
-    assert {case["table"] for case in CASES} == modules | {"names"}
+    assert {case["table"] for case in CASES} == modules | {"names", "transform"}
