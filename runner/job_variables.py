@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, Mapping, Set
+from typing import Callable, Dict, Mapping, Set
 
 from runner.contract.errors import TemplateError
 from runner.contract.job import Job
@@ -49,8 +49,8 @@ class JobVariables:
         value = self._values[declared]
         return value if declared in self._verbatim else self.expand(value, f"variable {declared}")
 
-    def expand(self, text: str, source: str, *, strict: bool = True) -> str:
-        return expand(text, self._values, strict, source=source, verbatim=self._verbatim)
+    def expand(self, text: str, source: str, *, strict: bool = True, warn: Callable[[str], None] | None = None) -> str:
+        return expand(text, self._values, strict, source=source, verbatim=self._verbatim, warn=warn)
 
     def for_files(self) -> Dict[str, str]:
         """Values that may replace those of configuration files: all but the platform's own, those that expand."""

@@ -19,6 +19,7 @@ from runner.contract.errors import (
     TemplateTooLarge,
     UnknownFilter,
     UnknownVariable,
+    shown,
 )
 from runner.contract.template_names import Branch, Found, Names, is_one_index, joined, nearest
 from runner.contract.template_parser import parse
@@ -34,6 +35,7 @@ from runner.contract.template_tree import (
     Path,
     Reference,
     Text,
+    spelled,
 )
 from runner.filters.call import Call, Clock, Refused, TooMuch
 
@@ -182,8 +184,8 @@ class Evaluation:
     def _items(self, node: Each, place: Place) -> List[Item]:
         found = self._find(node.collection, place, node.line)
         if found is None:
-            path = "".join(str(part) for step in node.collection.steps for part in step.parts)
-            self._tell(f"{place.source or 'line'}:{node.line}: nothing is named {path!a}, so its loop is empty")
+            name = shown(spelled(node.collection))
+            self._tell(f"{place.source or 'line'}:{node.line}: nothing is named {name!r}, so its loop is empty")
             return []
         if isinstance(found, Branch) and found.declared is None:
             return list(found.items())
@@ -235,8 +237,9 @@ class Evaluation:
         return text
 
     def _unknown(self, path: Path, place: Place, line: int) -> NoReturn:
-        name = joined(self._steps_of(path, place, line) or ())
-        error = UnknownVariable(place.source, line, name, self._names.nearest(name))
+        # As the text spells it: a computed index may hold a secret, of which a message must not show a piece.
+        computed = joined(self._steps_of(path, place, line) or ())
+        error = UnknownVariable(place.source, line, spelled(path), self._names.nearest(computed))
         error.args = (str(error) + self._asked_for(place),)
         raise error
 

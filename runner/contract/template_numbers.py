@@ -31,9 +31,9 @@ def _number(part: Union[float, str]) -> float:
     try:
         number = float(part if isinstance(part, float) else part[:400])
     except ValueError as error:
-        raise Refused(f"{str(part)[:40]!a} is no number") from error
+        raise Refused("one of its values is no number") from error
     if not math.isfinite(number):
-        raise Refused(f"{str(part)[:40]!a} is no number")
+        raise Refused("one of its values is no number")
     return number
 
 

@@ -26,6 +26,12 @@ class Path:
     steps: Tuple[Step, ...]
 
 
+def spelled(path: Path) -> str:
+    """The path as its template has it."""
+    steps = ["".join(part if isinstance(part, str) else part.raw for part in step.parts) for step in path.steps]
+    return "".join(f"[{text}]" if step.is_index else f".{text}" for step, text in zip(path.steps, steps))[1:]
+
+
 @dataclass(frozen=True)
 class FilterCall:
     name: str

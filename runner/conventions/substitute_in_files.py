@@ -14,7 +14,7 @@ class SubstituteInFiles:
         for path in named_files(deployment, deployment.properties["substitute_in"]):
             name = path.relative_to(deployment.release_folder).as_posix()
             text, encoding, bom = read_text(path)
-            expanded = deployment.variables.expand(text, name, strict=strict)
+            expanded = deployment.variables.expand(text, name, strict=strict, warn=deployment.warn)
             if expanded != text:
                 write_text(path, expanded, encoding, bom)
                 deployment.say(f"substituted variables in {name}")

@@ -12,7 +12,7 @@ MANY = 1_000_000
 
 
 class Refused(Exception):
-    """The filter cannot take this; the text says why."""
+    """The filter cannot take this; the sentence says why and holds nothing of value or options: they may be secret."""
 
 
 class TooMuch(Exception):
@@ -51,7 +51,7 @@ class Call:
         """An option that is a whole number, zero or more."""
         text = self.options[index]
         if not text.isascii() or not text.isdigit() or len(text) > 9:
-            raise Refused(f"{text[:40]!a} is no whole number from 0")
+            raise Refused(f"option {index + 1} is no whole number from 0")
         return int(text)
 
     def fits(self, size: int) -> None:

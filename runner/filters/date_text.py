@@ -44,7 +44,7 @@ def parse_date(text: str) -> datetime:
     short = text.strip()[:80]
     found = _DATE.match(short) or _NAMED.match(short)
     if not found:
-        raise Refused(f"{short[:40]!a} is no date; write 2030-05-22T09:05:00+02:00")
+        raise Refused("the text is no date; write 2030-05-22T09:05:00+02:00")
     part = found.groupdict()
     try:
         return datetime(
@@ -59,7 +59,7 @@ def parse_date(text: str) -> datetime:
             _zone(part.get("zone")),
         )
     except ValueError as error:
-        raise Refused(f"{short[:40]!a} is no date") from error
+        raise Refused("the text is no date that there is") from error
 
 
 def _month(name: str | None) -> int:
@@ -90,7 +90,7 @@ def write_date(date: datetime, pattern: str) -> str:
     """
     if len(pattern) == 1:
         if pattern not in _STANDARD:
-            raise Refused(f"{pattern!a} is no date format")
+            raise Refused("there is no such date format")
         if pattern in "rRuU" and date.tzinfo:
             date = date.astimezone(timezone.utc)
         pattern = _STANDARD[pattern]

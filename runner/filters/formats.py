@@ -27,16 +27,16 @@ def format_value(call: Call) -> str:
     if kind in _DATES:
         return write_date(parse_date(call.value), call.options[1])
     if kind not in _WHOLE | {"double", "decimal"}:
-        raise Refused(f"{call.options[0][:40]!a} is no type; it takes Int, Double, Decimal, Date and DateTimeOffset")
+        raise Refused("there is no such type; it takes Int, Double, Decimal, Date and DateTimeOffset")
     number = _decimal(call.value)
     if kind in _WHOLE and number != number.to_integral_value():
-        raise Refused(f"{call.value[:40]!a} is no whole number")
+        raise Refused("the text is no whole number")
     return write_number(number, call.options[1])
 
 
 def _decimal(text: str) -> Decimal:
     if not _NUMBER.match(text.strip()):
-        raise Refused(f"{text[:40]!a} is no number")
+        raise Refused("the text is no number")
     return Decimal(text.strip().replace(",", ""))
 
 
@@ -69,7 +69,7 @@ def _standard(number: Decimal, letter: str, digits: str) -> str:
     if kind in {"G", "R"}:
         return f"{number.normalize():f}" if number else "0"
     if kind not in _PLACES:
-        raise Refused(f"{letter!a} is no number format")
+        raise Refused("there is no such number format")
     places = int(digits) if digits else _PLACES[kind]
     if kind == "E":
         mantissa, _, exponent = f"{number:.{places}e}".partition("e")

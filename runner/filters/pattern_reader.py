@@ -139,7 +139,7 @@ class _Reader:
         if here in "^$":
             return [Instruction(Op.AT, mark="m" + here if self._lines else here)]
         if here in "*+?":
-            raise Refused(f"the pattern repeats nothing at {here!a}")
+            raise Refused("the pattern repeats nothing")
         if here == "\\":
             return [self._escaped()]
         return [self._take(Class(((here, here),)))]
@@ -206,7 +206,7 @@ class _Reader:
             try:
                 return chr(int(digits, 16))
             except ValueError as error:
-                raise Refused(f"the pattern has no number after \\{here}") from error
+                raise Refused("the pattern has no number after its \\x or \\u") from error
         return plain.get(here, here)
 
     def _class(self) -> Class:
@@ -235,18 +235,17 @@ class _Reader:
                 if high == "\\":
                     high = self._character(self._next())
                 if high < here:
-                    raise Refused(f"the pattern's range {here}-{high} runs backwards")
+                    raise Refused("a range of the pattern runs backwards")
             ranges.append((here, high))
 
     def _repeated(self, piece: List[Instruction]) -> List[Instruction]:
-        while True:
-            bounds = self._bounds()
-            if bounds is None:
-                return piece
-            lazy = self._takes("?")
-            if not piece:
-                continue
-            piece = _repetition(piece, bounds[0], bounds[1], lazy)
+        bounds = self._bounds()
+        if bounds is None:
+            return piece
+        lazy = self._takes("?")
+        if self._bounds() is not None:
+            raise Refused("the pattern repeats a repetition; write (?:a*)+")
+        return _repetition(piece, bounds[0], bounds[1], lazy) if piece else piece
 
     def _bounds(self) -> Tuple[int, int | None] | None:
         for token, bounds in (("*", (0, None)), ("+", (1, None)), ("?", (0, 1))):

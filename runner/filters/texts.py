@@ -33,7 +33,7 @@ def from_base64(call: Call) -> str:
 def _encoding(call: Call) -> str:
     name = call.option(0, "utf8").lower()
     if name not in {"utf8", "utf-8", "unicode"}:
-        raise Refused(f"{name[:40]!a} is no encoding; it takes utf8 and unicode")
+        raise Refused("there is no such encoding; it takes utf8 and unicode")
     return "utf-16-le" if name == "unicode" else "utf-8"
 
 
@@ -62,7 +62,7 @@ def substring(call: Call) -> str:
 def trim(call: Call) -> str:
     side = call.option(0).lower()
     if side not in {"", "start", "end"}:
-        raise Refused(f"{side[:40]!a} is no side; it takes start and end")
+        raise Refused("there is no such side; it takes start and end")
     return {"": call.value.strip, "start": call.value.lstrip, "end": call.value.rstrip}[side]()
 
 

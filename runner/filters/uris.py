@@ -14,7 +14,7 @@ _PORTS = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443, "ldap": 389
 def uri_part(call: Call) -> str:
     name = call.option(0).lower()
     if name not in _PARTS:
-        raise Refused(f"{call.option(0)[:40]!a} is no part; it takes {', '.join(sorted(_PARTS))}")
+        raise Refused(f"there is no such part; it takes {', '.join(sorted(_PARTS))}")
     try:
         uri = urlsplit(call.value.strip())
         port = uri.port

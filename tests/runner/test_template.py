@@ -1,14 +1,17 @@
 """The template language, case by case, as the built runner has it under every Python of this machine."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from runner.contract.errors import TemplateTooDeep, TemplateTooLarge, UnknownVariable
+from runner.contract.errors import TemplateError, TemplateTooDeep, TemplateTooLarge, UnknownVariable
+from runner.contract.spool import Stream
 from runner.contract.template import expand, references
 from runner.filters import filter_names
 from runner.release import MIN_PYTHON
@@ -103,6 +106,25 @@ def test_the_nearest_names_and_the_place_are_fields_of_the_error():
     assert refusal.value.nearest == ("Database",)
 
 
+def test_no_refusal_holds_a_piece_of_a_value_or_an_option():
+    secret = "(Rosebud-" + "x" * 100
+    templates = [
+        f"#{{S | {name} {option}}}" for name in filter_names() for option in ("", "#{S}", "Int #{S}", "#{S} #{S}")
+    ]
+    told = []
+    for text in [
+        *templates,
+        "#{A[#{S}]}",
+        "#{A[#{S}] | Trim}",
+        "#{calc S + 1}",
+        "#{each x in A[#{S}]}#{/each}",
+        "#{S.x}",
+    ]:
+        expand(text, {"S": secret, "A": "1"}, strict=False, source="f", verbatim={"S"}, warn=told.append)
+    assert len(told) > 50
+    assert not [sentence for sentence in told if "osebud" in sentence or "xx" in sentence]
+
+
 def test_a_warning_is_told_once_however_often_the_name_stands():
     told = []
     assert expand("#{A} #{A}\n#{A}", {}, strict=False, source="f", warn=told.append) == "#{A} #{A}\n#{A}"
@@ -128,3 +150,40 @@ def test_references_are_listed_in_order():
     assert references("#{if A | Replace #{B}}#{C}#{elseif D == E}#{/if}#{each x in F}#{x.y}#{G}#{/each}#{calc H+1}") == (
         "A", "B", "C", "D", "E", "F", "G", "H",
     )  # fmt: skip
+
+
+def test_the_switch_of_the_step_makes_it_a_warning_of_the_log(rig, tmp_path):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as package:
+        package.writestr("a.html", "#{if Greeting}\n#{Greting} #{Greeting | ToUpper}#{/if}")
+    properties = {"substitute_in": ["*.html"], "allow_unknown": True, "deploy": "cat a.html"}
+    run = rig.deploy(tmp_path / "p.zip", properties, variables={"Greeting": "hello"})
+    assert run.outcome["state"] == "succeeded"
+    assert run.out == "\n#{Greting} HELLO"
+    assert "a.html:2: no variable is named 'Greting'; did you mean Greeting?; it stays" in run.text(Stream.WARNING)
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/templates.md"
+EXAMPLES = re.findall(
+    r"<!-- with (.*?) -->\n```\n(.*?)\n```\n(?:<!-- gives -->\n```\n(.*?)\n```|<!-- refused: (.*?) -->)",
+    PAGE.read_text(encoding="utf-8"),
+    re.DOTALL,
+)
+
+
+@pytest.mark.parametrize(("values", "text", "gives", "refused"), EXAMPLES, ids=[text for _, text, *_ in EXAMPLES])
+def test_an_example_of_the_page_does_what_the_page_says(values, text, gives, refused):
+    variables = {
+        name: quoted or plain for name, quoted, plain in re.findall(r'([\w.\[\]]+)=(?:"([^"]*)"|(\S+))', values)
+    }
+    if refused:
+        with pytest.raises(TemplateError) as refusal:
+            expand(text, variables)
+        assert refused in str(refusal.value)
+    else:
+        assert expand(text, variables) == gives
+
+
+def test_the_page_names_every_filter_and_no_example_is_left_out():
+    page = PAGE.read_text(encoding="utf-8")
+    assert [name for name in filter_names() if f"`{name}`" not in page] == []
+    assert page.count("<!-- with") == len(EXAMPLES)
