@@ -100,6 +100,7 @@ class Hand:
             "machine": name.machine,
             "hostname": name.nodename,
             "uid": os.geteuid(),
+            "boot": _boot_id(),
             "free": shutil.disk_usage(self._home).free,
         }, b""
 
@@ -205,6 +206,9 @@ class Hand:
         runner = self._place(request["runner"])
         if os.path.lexists(os.path.join(folder, _STARTED)):
             return {"fresh": False}, b""
+        if request["boot"] != _boot_id():
+            # The mark of an earlier start may have been lost with what else was not on the disk yet.
+            raise Fault("boot", "the machine was started anew while the job was being started")
         if _tree(runner, self._known.digest) != request["tree"]:
             raise Fault("runner", "the runner on the target is not the one that was put there")
         size, is_packed = request["file"]

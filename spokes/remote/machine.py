@@ -156,6 +156,8 @@ class RemoteMachine:
     def _start(self, job: JobRun, line: bytes) -> None:
         content = self._jobs.get(job.cid, b"")
         packed, is_packed = _packed(content, 1)
+        # Of before the first asking: one that is asked again after a power cut would find no mark, and run it twice.
+        boot = self.facts()["boot"]
         try:
             self.connecting.ask(
                 "start",
@@ -166,9 +168,10 @@ class RemoteMachine:
                 job=hashlib.sha256(content).hexdigest(),
                 file=[len(packed), is_packed],
                 standby=self._standby,
+                boot=boot,
             )
         except Fault as fault:
-            if fault.word == "full":
+            if fault.word in ("full", "boot"):
                 raise _as_said_here(fault) from fault
             if fault.word != "runner":
                 raise CannotStart(str(fault)) from fault

@@ -202,6 +202,32 @@ def test_a_connection_that_dies_amid_the_start_starts_it_once(world, tmp_path, a
         assert len(printed(world, sent)) == 3
 
 
+def test_a_machine_that_was_reset_amid_the_start_is_not_made_to_run_it_again(world, tmp_path):
+    """The power cut took the mark of the start along; that the machine runs since later says enough."""
+    witness = tmp_path / "witness"
+    with world.serving() as daemon:
+        assert world.end.result(world.run().cid).state == "succeeded"
+        connecting = only_machine(daemon).connecting
+        ask, starts = connecting.link().ask, []
+
+        def reset(do, body=b"", **request):
+            if do != "start":
+                return ask(do, body, **request)
+            starts.append(do)
+            if len(starts) > 1:
+                return ask(do, body, **request | {"boot": "of before"})
+            ask(do, body, **request)
+            world.end.wait(witness.exists, "the script")
+            (world.target_home / request["folder"] / "started").unlink()
+            raise MachineUnreachable("reset")
+
+        connecting.link().ask = reset
+        result = world.end.result(world.run(counting(witness, 1)).cid)
+        assert (result.state, len(starts)) == ("unknown", 2)
+        assert "started anew" in result.known
+        assert witness.read_text().split().count("start") == 1
+
+
 def test_a_start_that_is_asked_for_twice_at_once_happens_once(world, tmp_path):
     witness = tmp_path / "witness"
     with world.serving() as daemon:
