@@ -37,14 +37,14 @@ _HOUR_S = 3600
 
 @dataclass
 class Transfer:
-    """One road, several rounds: seconds of each, bytes of the last."""
+    """One road, several rounds: seconds of each, bytes of the one that sent most."""
 
     seconds: list[float] = field(default_factory=list)
     sent: int = 0
 
     def took(self, seconds: float, sent: int) -> None:
         self.seconds.append(seconds)
-        self.sent = sent
+        self.sent = max(self.sent, sent)
 
 
 Results = dict[tuple[str, str], Transfer]

@@ -109,8 +109,7 @@ def relay_memory(count: int) -> RelayMemory:
                 said = (world.relays[0].root / "relay.log").read_text()[-2000:]
                 raise BenchFailed(f"expected {count} spokes to be reached, found {crowd.up}: {said}")
             time.sleep(2 * _BEAT_EVERY_S)
-            now_mb, most_mb = resident_mb(relay.pid)
-        return RelayMemory(crowd.up, up_s, now_mb, most_mb, crowd.taken)
+            return RelayMemory(crowd.up, up_s, *resident_mb(relay.pid), crowd.taken)
 
 
 def main() -> int:
