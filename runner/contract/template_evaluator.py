@@ -43,6 +43,8 @@ DEPTH_MAX = 20
 NESTED_MAX = 60
 STEPS_MAX = 1_000_000
 ITEMS_MAX = 100_000
+# A tag that is read takes memory whether it is ever reached or not.
+_STEPS_PER_TAG = 4
 WORK_PER_LIMIT = 8
 WARNINGS_MAX = 100
 _LOOP_NAMES = ("Octopus.Template.Each.", "Manyarm.Template.Each.")
@@ -239,7 +241,9 @@ class Evaluation:
     def _unknown(self, path: Path, place: Place, line: int) -> NoReturn:
         # As the text spells it: a computed index may hold a secret, of which a message must not show a piece.
         computed = joined(self._steps_of(path, place, line) or ())
-        error = UnknownVariable(place.source, line, spelled(path), self._names.nearest(computed))
+        error = UnknownVariable(
+            place.source, line, spelled(path), self._names.nearest(computed) if len(self._told) < WARNINGS_MAX else ()
+        )
         error.args = (str(error) + self._asked_for(place),)
         raise error
 
@@ -383,7 +387,7 @@ class Evaluation:
             return self._values[declared]
         source = f"variable {declared}"
         if declared not in self._trees:
-            self._spend(place, line, len(value))
+            self._spend(place, line, len(value), _STEPS_PER_TAG * value.count("#{"))
             self._trees[declared] = parse(value, source, self._tell if self._warn else None)
         text = self._written(
             self._trees[declared], Place(source, (*place.chain, declared), place.turns, place.nested + 1)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Callable, List, Tuple
 
-from runner.contract.errors import TemplateSyntax, TemplateTooDeep
+from runner.contract.errors import TemplateSyntax, TemplateTooDeep, TemplateTooLarge
 from runner.contract.template_tags import Closing, Malformed, Opening, Tag, read_tag
 from runner.contract.template_tree import Branch, Each, If, Node, Text
 
 BLOCKS_MAX = 20
+TAGS_MAX = 200_000
 
 
 def parse(text: str, source: str, warn: Callable[[str], None] | None = None) -> Tuple[Node, ...]:
@@ -27,7 +28,10 @@ def parse(text: str, source: str, warn: Callable[[str], None] | None = None) -> 
     Raises:
         TemplateSyntax: a tag or block is not well formed (without `warn`).
         TemplateTooDeep: blocks stand in one another too deep.
+        TemplateTooLarge: there are too many tags.
     """
+    if text.count("#{") > TAGS_MAX:
+        raise TemplateTooLarge(source, 1, f"a text may hold up to {TAGS_MAX} tags")
     parser = _Parser(source, warn)
     at, scanned, line = 0, 0, 1
     while True:

@@ -141,6 +141,8 @@ HOSTILE = {
     "numbers that overflow": ("#{calc " + "9" * 300 + "*9" * 2000 + "}", {}),
     "a format that is long": ('#{A | Format "' + "0" * 100_000 + '"}', {"A": "1"}),
     "a date of many digits": ("#{A | Format yyyy}", {"A": "9" * 1_000_000}),
+    "a million tags": ("#{A}" * 1_000_000, {"A": "1"}),
+    "tags in many values": ("".join(f"#{{V{i}}}" for i in range(20)), {f"V{i}": "#{A}" * 100_000 for i in range(20)}),
     "sixty blocks in one another": ("#{if A}" * 60, {"A": "1"}),
 }  # fmt: skip
 
