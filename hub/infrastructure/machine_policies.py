@@ -12,7 +12,7 @@ from peewee import fn
 from hub.acting import Acting
 from hub.errors import Conflict, Invalid, NotFound
 from hub.infrastructure.display_names import fault_of
-from hub.infrastructure.target_health import care_of, check_soon, forget_policy
+from hub.infrastructure.target_health import care_of, forget_verdict
 from hub.states import Unavailable
 from hub.storage.models import MachinePolicy, Target, TargetCare
 from hub.storage.seals import RowSeals
@@ -75,7 +75,7 @@ def update_policy(context: Acting, policy_id: str, wanted: PolicyRequest) -> Mac
     row.save()
     if (row.script, row.shell) != script:
         for target in targets_of(row):
-            _look_anew(target)
+            forget_verdict(target, context.now_ms)
     return row
 
 
@@ -84,7 +84,7 @@ def as_it_is(row: MachinePolicy) -> PolicyRequest:
     return PolicyRequest(**{field.name: getattr(row, field.name) for field in fields(PolicyRequest)})
 
 
-def delete_policy(_context: Acting, policy_id: str) -> MachinePolicy:
+def delete_policy(context: Acting, policy_id: str) -> MachinePolicy:
     """Forget it; its targets have the default one from now on.
 
     Raises:
@@ -93,19 +93,20 @@ def delete_policy(_context: Acting, policy_id: str) -> MachinePolicy:
     row = find_policy(policy_id)
     if row.name == DEFAULT:
         raise Conflict(f"the policy {DEFAULT!r} stays: targets that name none have it")
-    forget_policy(row)
+    for target in targets_of(row):
+        give_policy(target, None, context.now_ms)
     row.delete_instance()
     return row
 
 
-def give_policy(row: Target, policy: MachinePolicy | None) -> bool:
+def give_policy(row: Target, policy: MachinePolicy | None, at_ms: int) -> bool:
     """Whether that changed anything; None: the default one. Inside the caller's transaction."""
     wanted = None if policy is None or policy.name == DEFAULT else policy.id
     care = care_of(row.id)
     if care.policy == wanted:
         return False
     TargetCare.update(policy=wanted).where(TargetCare.target == row.id).execute()
-    _look_anew(row)
+    forget_verdict(row, at_ms)
     return True
 
 
@@ -153,11 +154,6 @@ BUILT_IN = MachinePolicy(name=DEFAULT, interval_s=INTERVAL_S)
 def is_whole(seals: RowSeals, policy: MachinePolicy) -> bool:
     """Whether it is as the hub wrote it."""
     return policy is BUILT_IN or seals.holds(policy)
-
-
-def _look_anew(row: Target) -> None:
-    TargetCare.update(verdict=None, verdict_reason="").where(TargetCare.target == row.id).execute()
-    check_soon(row)
 
 
 def _write(row: MachinePolicy, wanted: PolicyRequest) -> None:

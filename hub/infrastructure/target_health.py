@@ -6,10 +6,11 @@ disabled                           shown in place of either, which go on underne
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from hub.infrastructure.targets import set_health
 from hub.states import Health, TargetKind
-from hub.storage.models import MachinePolicy, SpokeSession, Target, TargetCare
+from hub.storage.models import SpokeSession, Target, TargetCare
 
 SPOKE_AWAY = "nobody can look: the SSH spoke beside the hub is away: "
 NOT_LOOKED_AT = "not looked at yet"
@@ -36,7 +37,8 @@ def spoke_says(spoke: str, health: Health, reason: str, now_ms: int) -> None:
         if row.kind is TargetKind.SSH:
             _ssh_spoke_says(row, health, reason, now_ms)
         else:
-            set_health(row, *_worse((health, reason), _verdict(row)), now_ms)
+            _note(row, said=health, said_reason=reason)
+            as_both_say(row, now_ms)
 
 
 def check_says(row: Target, health: Health, reason: str, now_ms: int) -> bool:
@@ -44,21 +46,34 @@ def check_says(row: Target, health: Health, reason: str, now_ms: int) -> bool:
 
     A spoke that stands on its target goes on saying how it is; what the check found holds against a good word of it.
     """
-    own = row.kind is not TargetKind.SSH
-    bad = own and health in (Health.WARNING, Health.UNHEALTHY)
+    if row.kind is TargetKind.SSH:
+        _note(row, checked_at=now_ms)
+        return set_health(row, health, reason, now_ms)
+    bad = health in (Health.WARNING, Health.UNHEALTHY)
+    _note(row, checked_at=now_ms, verdict=health if bad else None, verdict_reason=reason if bad else "")
+    # Of one whose spoke is away or revoked, that is the last word.
+    return as_both_say(row, now_ms) if _is_live(row.spoke) else False
+
+
+def as_both_say(row: Target, now_ms: int) -> bool:
+    """Of a target on which its spoke stands: the worse of what that says and what the last check found."""
     care = care_of(row.id)
-    care.verdict, care.verdict_reason = (health, reason) if bad else (None, "")
-    care.checked_at = now_ms
-    care.save()
-    if own and not _is_live(row.spoke):
+    if care.said is None:
         return False
-    return set_health(row, health, reason, now_ms)
+    verdict = None if care.verdict is None else (care.verdict, care.verdict_reason)
+    return set_health(row, *_worse((care.said, care.said_reason), verdict), now_ms)
+
+
+def forget_verdict(row: Target, now_ms: int) -> None:
+    """What was found by a script that counts no more; inside `write_tx`."""
+    _note(row, verdict=None, verdict_reason="", due_at=0)
+    if row.kind is not TargetKind.SSH and _is_live(row.spoke):
+        as_both_say(row, now_ms)
 
 
 def check_soon(row: Target) -> None:
     """Look at it at the next opportunity; inside `write_tx`."""
-    care_of(row.id)
-    TargetCare.update(due_at=0).where(TargetCare.target == row.id).execute()
+    _note(row, due_at=0)
 
 
 def check_by(row: Target, due_ms: int) -> None:
@@ -70,7 +85,8 @@ def check_by(row: Target, due_ms: int) -> None:
 def as_its_spoke_is(row: Target, now_ms: int) -> None:
     """For a new target of a spoke that has been there before it: no heartbeat will be news. Inside `write_tx`."""
     if row.kind is not TargetKind.SSH and _is_live(row.spoke):
-        set_health(row, Health.HEALTHY, "", now_ms)
+        _note(row, said=Health.HEALTHY)
+        as_both_say(row, now_ms)
 
 
 def care_of(target: str) -> TargetCare:
@@ -79,13 +95,6 @@ def care_of(target: str) -> TargetCare:
     if found is None:
         found = TargetCare.create(target=target)
     return found
-
-
-def forget_policy(policy: MachinePolicy) -> None:
-    """Its targets fall back to the default one, and what its script found counts no more; inside `write_tx`."""
-    TargetCare.update(policy=None, verdict=None, verdict_reason="", due_at=0).where(
-        TargetCare.policy == policy.id
-    ).execute()
 
 
 def _ssh_spoke_says(row: Target, health: Health, reason: str, now_ms: int) -> None:
@@ -98,9 +107,9 @@ def _ssh_spoke_says(row: Target, health: Health, reason: str, now_ms: int) -> No
         check_soon(row)
 
 
-def _verdict(row: Target) -> tuple[Health, str] | None:
-    care = TargetCare.get_or_none(TargetCare.target == row.id)
-    return None if care is None or care.verdict is None else (care.verdict, care.verdict_reason)
+def _note(row: Target, **columns: Any) -> None:
+    care_of(row.id)
+    TargetCare.update(columns).where(TargetCare.target == row.id).execute()
 
 
 _ORDER = (Health.UNAVAILABLE, Health.UNHEALTHY, Health.WARNING, Health.UNKNOWN, Health.HEALTHY)

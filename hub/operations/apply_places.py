@@ -66,7 +66,7 @@ def apply_target(context: Context, document: TargetDocument) -> Applied:
     if row is None and document.type is not None:
         _require_edit(context, {*wanted})
         row = reached_targets.create(context, _creation(document))
-        _give_policy(row, document)
+        _give_policy(context, row, document)
         return None, _target_document(row), row.id
     row = targeting.target(document.name, "name")
     if document.type not in {None, str(row.kind)}:
@@ -89,13 +89,13 @@ def _change_target(context: Context, row: Target, document: TargetDocument, want
             roles=document.roles,
             environments=wanted if document.environments is not None else None,
         )
-    _give_policy(row, document)
+    _give_policy(context, row, document)
     return before, _target_document(row), row.id
 
 
-def _give_policy(row: Target, document: TargetDocument) -> None:
+def _give_policy(context: Context, row: Target, document: TargetDocument) -> None:
     if document.policy is not None:
-        machine_policies.give_policy(row, policy_row(document.policy, "policy"))
+        machine_policies.give_policy(row, policy_row(document.policy, "policy"), context.now_ms)
 
 
 def _creation(document: TargetDocument) -> CreateTarget:

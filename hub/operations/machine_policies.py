@@ -77,9 +77,9 @@ def _delete(context: Context, body: OfPolicy) -> Done:
     return Done(Nothing(), f"machine-policy:{row.id}", detail={"name": row.name})
 
 
-def _set(_: Context, body: SetPolicy) -> Done:
+def _set(context: Context, body: SetPolicy) -> Done:
     row, policy = targeting.target(body.target), policy_row(body.policy, "policy")
-    machine_policies.give_policy(row, policy)
+    machine_policies.give_policy(row, policy, context.now_ms)
     return Done(target_view(row), f"target:{row.id}", detail={"name": row.name, "policy": policy.name})
 
 

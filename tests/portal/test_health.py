@@ -13,7 +13,7 @@ def test_the_page_says_how_it_is_why_and_what_deployments_do_meanwhile(portal, a
         row = Target.get(Target.name == "sick-1")
         set_health(row, Health.UNAVAILABLE, "no heartbeat since 12:00:00 UTC", now_ms())
         wanted = PolicyRequest("patient", unavailable=Unavailable.SKIP, catch_up=True, script="df /", interval_s=600)
-        give_policy(row, create_policy(portal.api.installed.acting(), wanted))
+        give_policy(row, create_policy(portal.api.installed.acting(), wanted), now_ms())
     page = ann.get("/targets/sick-1").text
     for words in ("unavailable", "no heartbeat since 12:00:00 UTC", "patient"):
         assert words in page

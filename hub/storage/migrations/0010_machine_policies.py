@@ -42,6 +42,8 @@ class TargetCare(Model):
     due_at = BigIntegerField(index=True)
     checked_at = BigIntegerField(null=True)
     task = CharField(max_length=32, null=True)
+    said = CharField(max_length=24, null=True)
+    said_reason = TextField()
     verdict = CharField(max_length=24, null=True)
     verdict_reason = TextField()
 

@@ -29,7 +29,8 @@ class MachinePolicy(SealedTable):
 class TargetCare(Table):
     """Beside the target's own row, which is sealed and grants something; this one grants nothing.
 
-    `verdict`: what the last check by the policy's script said of the machine, where that was not good.
+    `said`: the last word of a spoke that stands on it. `verdict`: what the last check by the policy's script found,
+    where that was not good.
     """
 
     target = RefField(Target, primary_key=True, on_delete="CASCADE")
@@ -37,6 +38,8 @@ class TargetCare(Table):
     due_at = AtField(default=0, index=True)
     checked_at = AtField(null=True)
     task = IdField(null=True)  # The last check that the hub began by itself.
+    said = StateField(Health, null=True)
+    said_reason = TextField(default="")
     verdict = StateField(Health, null=True)
     verdict_reason = TextField(default="")
 

@@ -7,6 +7,7 @@ import pytest
 from hub.acting import Itself
 from hub.infrastructure import machine_policies
 from hub.infrastructure.machine_policies import PolicyRequest
+from hub.infrastructure.target_health import check_says, spoke_says
 from hub.orchestrator.routine_checks import AT_ONCE, CheckParts, RoutineChecks
 from hub.states import Health, TaskKind, TaskState
 from hub.storage.database import write_tx
@@ -144,7 +145,7 @@ def test_a_policys_script_decides_beside_the_heartbeat(rig):
     assert routine(rig).sweep() == 0
     policy = make_policy(rig, script="df /")
     with write_tx():
-        assert machine_policies.give_policy(web.target, policy)
+        assert machine_policies.give_policy(web.target, policy, now_ms())
     until(lambda: routine(rig).sweep() == 1)
     until(lambda: health(web.target) == (Health.UNHEALTHY, "health script: disk is full"))
     web.restart()  # Its first heartbeats are news to the engine.
@@ -156,13 +157,36 @@ def test_a_policys_script_decides_beside_the_heartbeat(rig):
     until(lambda: health(web.target) == (Health.HEALTHY, ""))
 
 
+def test_a_good_check_does_not_talk_a_warning_of_the_spoke_away_and_a_taken_policy_takes_its_verdict_along(rig):
+    ends = [Run(state="failed", exit_code=3), Run()]
+    web = rig.spoke("web-01", lambda command: ends.pop(0) if command.op == Op.RUN_JOB else Run()).start()
+    rig.engine.start()
+    until(lambda: health(web.target)[0] is Health.HEALTHY)
+    policy = make_policy(rig, script="df /")
+    with write_tx():
+        machine_policies.give_policy(web.target, policy, now_ms())
+    check(rig, web.target)
+    until(lambda: health(web.target) == (Health.UNHEALTHY, "health script: exit code 3"))
+    with write_tx():
+        spoke_says(web.id, Health.WARNING, "its clock is off", now_ms())
+    assert health(web.target)[0] is Health.UNHEALTHY
+    check(rig, web.target)
+    until(lambda: health(web.target) == (Health.WARNING, "its clock is off"))
+    with write_tx():
+        check_says(Target.get_by_id(web.target.id), Health.UNHEALTHY, "health script: exit code 4", now_ms())
+    assert health(web.target)[0] is Health.UNHEALTHY
+    with write_tx():
+        machine_policies.give_policy(Target.get_by_id(web.target.id), None, now_ms())
+    assert health(web.target) == (Health.WARNING, "its clock is off")
+
+
 def test_a_script_that_was_changed_outside_the_hub_runs_nowhere(rig):
     web = rig.spoke("web-01").start()
     rig.engine.start()
     until(lambda: health(web.target)[0] is Health.HEALTHY)
     policy = make_policy(rig, script="df /")
     with write_tx():
-        machine_policies.give_policy(web.target, policy)
+        machine_policies.give_policy(web.target, policy, now_ms())
         MachinePolicy.update(script="rm -rf /").where(MachinePolicy.id == policy.id).execute()
     assert routine(rig).sweep() == 0
     assert health(web.target)[0] is Health.UNHEALTHY
@@ -175,7 +199,7 @@ def test_a_script_check_waits_while_its_target_has_work(rig):
     until(lambda: health(web.target)[0] is Health.HEALTHY)
     policy = make_policy(rig, script="df /")
     with write_tx():
-        machine_policies.give_policy(web.target, policy)
+        machine_policies.give_policy(web.target, policy, now_ms())
     rig.run("sleep 100", web)
     assert routine(rig).sweep() == 0
     assert Task.select().where(Task.kind == TaskKind.HEALTH_CHECK).count() == 0

@@ -33,7 +33,7 @@ def give(rig, *rows, **wanted):
     with write_tx():
         policy = machine_policies.create_policy(acting(rig), PolicyRequest("web", **wanted))
         for row in rows:
-            machine_policies.give_policy(row, policy)
+            machine_policies.give_policy(row, policy, now_ms())
     return policy
 
 
