@@ -2,13 +2,14 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from runner.build import build
+from spokes.agent.daemon import SpokeDaemon
 from tests.fakes.hub_end import HubEnd, Sent
 from tests.fakes.memory import MemoryBroker, MemoryConnection
 from tests.fakes.parties import FakeHub, command
@@ -64,7 +65,7 @@ class World:
     def connection(self) -> MemoryConnection:
         return MemoryConnection(self.broker, f"spoke-{self.home.spoke_id}")
 
-    def serving(self, **changes: Any):
+    def serving(self, **changes: Any) -> AbstractContextManager[SpokeDaemon]:
         # What the hub knew of an earlier daemon's session is worth nothing now.
         self.end.spokes[self.home.spoke_id].live = False
         return serving(self.home, self.connection(), **changes)
