@@ -17,7 +17,7 @@ from runner.xml_text import Attribute, Document, Element, Node, Text, read_xml
 
 NAMESPACE = "http://schemas.microsoft.com/XML-Document-Transform"
 # Characters that are read again after each change, in all.
-MAX_WORK_CHARS = 256 * 1024**2
+MAX_WORK_CHARS = 32 * 1024**2
 _CALL = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*\Z", re.DOTALL)
 _ODD = re.compile("[\ud800-\udfff]")
 _Edit = Tuple[int, int, str]

@@ -72,3 +72,31 @@ def test_a_file_is_changed_or_refused_as_the_table_says(answers, number):
 def test_every_format_has_a_table():
     modules = {path.stem.removesuffix("_file") for path in Path("runner/formats").glob("*_file.py")}
     assert {case["table"] for case in CASES} == modules | {"names", "transform"}
+
+
+def test_no_small_file_makes_much_work(built):
+    """Each ends by itself, refused or not, long before the time that `replaced` allows."""
+    xdt = 'xmlns:xdt="http://schemas.microsoft.com/XML-Document-Transform"'
+    deep = [{"file": name, "text": sign * 20_000} for name in ("a.json", "a.yaml", "a.toml", "a.xml") for sign in "[{"]
+    paths = {"//*[//*[//*]]": "1"}
+    found = replaced(
+        sys.executable,
+        built.path,
+        [
+            *deep,
+            {"file": "a.xml", "text": "<b>" * 200 + "</b>" * 200, "values": paths},
+            {"file": "a.xml", "text": "<a>" * 300 + "</a>" * 300},
+            {"file": "a.yaml", "text": "x" * (2 * 1024**2 + 1)},
+            {
+                "text": f"<a>{'<b/>' * 9}<!--{'x' * 2**20}--></a>",
+                "by": f"<a {xdt}>" + '<b xdt:Transform="Insert"/>' * 50 + "</a>",
+            },
+        ],
+    )
+    assert all("not well-formed" in answer[0] for answer in found[:8])
+    assert found[8:] == [
+        ["the XPath //*[//*[//*]] looks at over 2000000 nodes"],
+        ["1: not well-formed XML: nested deeper than 256"],
+        ["0: the file has over 2097152 characters, too many for YAML"],
+        ["1: too many changes to so large a file"],
+    ]
