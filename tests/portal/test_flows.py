@@ -253,8 +253,8 @@ def test_a_target_is_disabled_with_its_reason_enabled_and_checked(portal, ann):
 def test_who_must_change_the_password_is_sent_there_at_once(portal):
     portal.person("new", "viewer")
     with connection(), write_tx():
-        User.update(must_change=True).where(User.name == "new").execute()
         user = User.get(User.name == "new")
+        user.must_change = True
         portal.api.installed.seals.seal(user)
         user.save()
     assert portal.visitor().sign_in("new").headers["Location"] == "/account/password"
