@@ -1,3 +1,9 @@
-"""The servers that any test may ask for: tests/services starts real ones, private to this session."""
+"""The servers that any test may ask for, each private to this session, and the matrix that is printed at its end."""
 
-pytest_plugins = ["tests.services.rabbitmq", "tests.services.postgres", "tests.services.whole", "tests.services.sshd"]
+pytest_plugins = [
+    "tests.services.rabbitmq",
+    "tests.services.postgres",
+    "tests.services.whole",
+    "tests.services.sshd",
+    "tests.conformance.matrix",
+]

@@ -1,6 +1,5 @@
 """The conformance kit: every promise and every feature of a job as one test, over every kind of spoke."""
 
-import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,31 +11,10 @@ from tests.conformance.world import KINDS, Conformance
 from tests.flow.conftest import archive
 from tests.services.requires import requires
 
-_CELL = re.compile(r"tests/conformance/test_\w+\.py::test_(?P<test>\w+)\[(?P<kind>\w+)")
-_SIGNS = {"passed": "yes", "failed": "NO", "error": "NO", "skipped": "skipped"}
-
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind" in metafunc.fixturenames:
         metafunc.parametrize("kind", KINDS)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The matrix: tests down, kinds across."""
-    cells: dict[str, dict[str, str]] = {}
-    for outcome, sign in _SIGNS.items():
-        for report in terminalreporter.stats.get(outcome, []):
-            found = _CELL.search(report.nodeid)
-            if found and getattr(report, "when", "call") in {"call", "setup"}:
-                cells.setdefault(found["test"], {})[found["kind"]] = sign
-    if not cells:
-        return
-    terminalreporter.section("conformance")
-    width = max(map(len, cells)) + 2
-    terminalreporter.write_line("".ljust(width) + "".join(kind.ljust(11) for kind in KINDS))
-    for test, row in cells.items():
-        shown = "".join(row.get(kind, "-").ljust(11) for kind in KINDS)
-        terminalreporter.write_line(test.replace("_", " ").ljust(width) + shown)
 
 
 @pytest.fixture(scope="session")

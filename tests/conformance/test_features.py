@@ -3,11 +3,12 @@
 import hashlib
 import os
 import random
+import secrets
 
 import pytest
 
 from tests.conformance.processes import alive, until_gone
-from tests.conformance.world import ENVIRONMENTS, seen
+from tests.conformance.world import ENVIRONMENTS, KINDS, seen
 from tests.services.whole import until
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -73,17 +74,27 @@ def test_a_timeout_ends_the_script(world, kind, witness):
     assert not alive(int(seen(witness)[0]))
 
 
-def test_grandchildren_end_with_a_cancel(world, kind, witness):
-    """One ignores TERM, one has left its session, one was forked twice."""
-    script = f"""
-    (trap '' TERM; echo $BASHPID >> {witness}; while :; do sleep 1; done) &
-    setsid bash -c 'echo $$ >> {witness}; sleep 300' &
-    (bash -c 'echo $$ >> {witness}; sleep 300' &)
-    sleep 300
-    """
-    task = world.begin(kind, script)
-    until(lambda: len(seen(witness)) == 3, "the script did not start its children")
-    world.call("POST", f"/tasks/{task}/cancel", {})
+@pytest.fixture(scope="module")
+def with_grandchildren(world):
+    """One ignores TERM, one has left its session, one was forked twice: on a target of each kind, and all cancelled."""
+    begun = {}
+    for kind in KINDS:
+        witness = world.shared / secrets.token_hex(8)
+        script = f"""
+        (trap '' TERM; echo $BASHPID >> {witness}; while :; do sleep 1; done) &
+        setsid bash -c 'echo $$ >> {witness}; sleep 300' &
+        (bash -c 'echo $$ >> {witness}; sleep 300' &)
+        sleep 300
+        """
+        begun[kind] = world.begin(kind, script), witness
+    for task, witness in begun.values():
+        until(lambda witness=witness: len(seen(witness)) == 3, "the script did not start its children")
+        world.call("POST", f"/tasks/{task}/cancel", {})
+    return begun
+
+
+def test_grandchildren_end_with_a_cancel(world, kind, with_grandchildren):
+    task, witness = with_grandchildren[kind]
     assert world.until_ended(task)["state"] == "cancelled"
     assert [pid for pid in map(int, seen(witness)) if alive(pid)] == []
 

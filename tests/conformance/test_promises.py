@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import secrets
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.services.whole import end, until
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow, pytest.mark.timeout(400)]
 
-LINES = 12
+LINES = 16
 SCRIPT = """
 echo start >> {witness}
 for i in $(seq 1 {lines}); do echo "line $i"; sleep 0.5; done
@@ -19,11 +20,16 @@ echo end >> {witness}
 """
 
 
-def begin_counting(world, kind, witness):
-    """A script of some seconds, seen to print."""
-    task = world.begin(kind, SCRIPT.format(witness=witness, lines=LINES))
-    until(lambda: "line 3" in world.printed(task), "the script did not start")
-    return task
+def all_counting(world):
+    """A script of some seconds on a target of each kind, seen to print: task and witness by kind."""
+    witnesses = {kind: world.shared / secrets.token_hex(8) for kind in KINDS}
+    begun = {
+        kind: (world.begin(kind, SCRIPT.format(witness=witness, lines=LINES)), witness)
+        for kind, witness in witnesses.items()
+    }
+    for task, _ in begun.values():
+        until(lambda task=task: "line 3" in world.printed(task), "the script did not start")
+    return begun
 
 
 def ran_once(world, kind, task, witness):
@@ -32,6 +38,28 @@ def ran_once(world, kind, task, witness):
     world.until_log_complete(task)
     assert seen(witness) == ["start", "end"]
     assert world.printed(task) == [f"line {number}" for number in range(1, LINES + 1)]
+
+
+@pytest.fixture(scope="module")
+def carriers_killed(world):
+    """What carries each kind is killed amid a script."""
+    begun = all_counting(world)
+    world.kill_carriers()
+    return begun
+
+
+@pytest.fixture(scope="module")
+def engine_killed(world):
+    begun = all_counting(world)
+    end(world.part("hub"))
+    return begun
+
+
+@pytest.fixture(scope="module")
+def broker_killed(world):
+    begun = all_counting(world)
+    end(world.broker_pid())
+    return begun
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +86,8 @@ def held_up(world):
     return tasks, words, witnesses
 
 
-def test_r1_and_r3_a_run_outlives_who_carries_it_and_is_not_started_again(world, kind, witness):
-    task = begin_counting(world, kind, witness)
-    world.kill_carriers(kind)
-    ran_once(world, kind, task, witness)
+def test_r1_and_r3_a_run_outlives_who_carries_it_and_is_not_started_again(world, kind, carriers_killed):
+    ran_once(world, kind, *carriers_killed[kind])
 
 
 def test_r1_a_supervisor_that_is_killed_makes_no_success(world, kind, witness):
@@ -78,10 +104,8 @@ def test_r2_nothing_starts_past_its_expiry(world, kind, held_up):
     assert seen(witnesses[kind]) == []
 
 
-def test_r3_a_run_outlives_the_engine(world, kind, witness):
-    task = begin_counting(world, kind, witness)
-    end(world.part("hub"))
-    ran_once(world, kind, task, witness)
+def test_r3_a_run_outlives_the_engine(world, kind, engine_killed):
+    ran_once(world, kind, *engine_killed[kind])
 
 
 def test_r4_a_flood_of_output_has_no_gap(world, kind):
@@ -114,10 +138,8 @@ def test_r6_what_waits_says_for_whom(kind, held_up):
     assert kind in words[kind]
 
 
-def test_r7_and_r3_a_broker_that_is_killed_costs_nothing(world, kind, witness):
-    task = begin_counting(world, kind, witness)
-    end(world.broker_pid())
-    ran_once(world, kind, task, witness)
+def test_r7_and_r3_a_broker_that_is_killed_costs_nothing(world, kind, broker_killed):
+    ran_once(world, kind, *broker_killed[kind])
     world.run_script(kind, "true")
 
 

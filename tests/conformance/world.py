@@ -170,13 +170,15 @@ class Conformance(Whole):
         relays = [self.part("relay")] if kind == "listening" else []
         return [*relays, self.part(kind) if kind in HOUSE else self._spokes[kind].pid]
 
-    def kill_carriers(self, kind: str) -> None:
-        """kill -9; what `manyarm up` supervises comes back by itself, the rest is started again by its machine."""
-        for pid in self.carriers(kind):
-            end(pid)
-        if kind not in HOUSE:
-            self.kill_spoke(kind)
-            self.start_spoke(kind)
+    def kill_carriers(self) -> None:
+        """kill -9 of them all; what `manyarm up` supervises comes back by itself, the rest is started by its machine."""
+        for kind in self.kinds:
+            for pid in self.carriers(kind):
+                end(pid)
+        for kind in self.kinds:
+            if kind not in HOUSE:
+                self.kill_spoke(kind)
+                self.start_spoke(kind)
 
     def pause(self, kind: str) -> None:
         for pid in self.carriers(kind):
