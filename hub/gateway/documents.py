@@ -1,15 +1,13 @@
 """What a spoke may know before it is known: the chain of trust documents, and the hub's certified box key."""
 
-import struct
-
 from flask import Blueprint, Response, request
 
 from hub.errors import Invalid
 from hub.gateway.parts import GatewayParts
 from hub.storage.hub_keys import box_document
 from hub.storage.models import TrustFrame
+from wire.frame_list import join_frames
 
-_LENGTH = struct.Struct(">I")
 # A spoke that slept for years walks on with a second request.
 _FRAMES_MAX = 200
 
@@ -27,7 +25,7 @@ def _trust() -> Response:
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
         raise Invalid("expected the number of a version", field="from")
     rows = TrustFrame.select().where(TrustFrame.version >= int(text)).order_by(TrustFrame.version).limit(_FRAMES_MAX)
-    body = b"".join(_LENGTH.pack(len(row.frame)) + row.frame for row in rows)
+    body = join_frames(row.frame for row in rows)
     return Response(body, mimetype="application/octet-stream")
 
 

@@ -6,7 +6,6 @@ needs a capability goes to the pinned key alone.
 """
 
 import json
-import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -21,13 +20,13 @@ from spokes.agent.home import ID, SHA256
 from wire.chunks_sealed import read_chunk_stream
 from wire.documents import DOCUMENT_MAX
 from wire.errors import Code, Refused, excerpt
+from wire.frame_list import split_frames
 from wire.tls import client_context, unverified_client_context
 from wire.trust import TrustDocument
 
 # The pin is compared inside the handshake; urllib3 knows of authorities only and would warn at each request.
 urllib3.disable_warnings(InsecureRequestWarning)
 
-_LENGTH = struct.Struct(">I")
 _SMALL = 256 * 1024
 MANIFEST_MAX = 64 * 1024 * 1024
 TRUST_MAX = 16 * 1024 * 1024
@@ -48,7 +47,7 @@ class GatewayDoor(ABC):
 
     def trust(self, since: int) -> list[bytes]:
         """The trust documents from that version on, as they came."""
-        return list(_frames(self._get(f"/trust?from={since}", most=TRUST_MAX)))
+        return list(split_frames(self._get(f"/trust?from={since}", most=TRUST_MAX)))
 
     def box(self) -> bytes:
         return self._get("/box", most=DOCUMENT_MAX * 2)
@@ -223,19 +222,6 @@ def _body(answer: GatewayAnswer, most: int) -> bytes:
     if len(content) > most:
         raise Refused(Code.BLOB_SIZE, f"an answer of more than {most} bytes")
     return content
-
-
-def _frames(content: bytes) -> Iterator[bytes]:
-    at = 0
-    while at < len(content):
-        if len(content) - at < _LENGTH.size:
-            raise Refused(Code.ENV_SHORT, "the list of trust documents is cut off")
-        (size,) = _LENGTH.unpack_from(content, at)
-        at += _LENGTH.size
-        if size > len(content) - at:
-            raise Refused(Code.ENV_SHORT, "the last trust document is cut off")
-        yield content[at : at + size]
-        at += size
 
 
 def _id(text: str) -> str:

@@ -3,7 +3,6 @@
 What is fetched for a spoke never carries the relay's authority: the spoke shows its own capability or gets nothing.
 """
 
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -15,13 +14,13 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from spokes.agent.errors import GatewayUnreachable
 from wire.documents import FLEET_MAX
 from wire.errors import Code, Refused
+from wire.frame_list import split_frames
 from wire.tls import client_context, unverified_client_context
 
 # The pin is compared inside the handshake; urllib3 knows of authorities only and would warn at each request.
 urllib3.disable_warnings(InsecureRequestWarning)
 
 _BASE = "/gateway/v1"
-_LENGTH = struct.Struct(">I")
 _TRUST_MAX = 16 * 1024 * 1024
 _CONNECTIONS = 16
 
@@ -54,7 +53,7 @@ class HubDoor:
     def trust(self, since: int) -> list[bytes]:
         """The trust documents from that version on: public, and verified by whoever asks."""
         with self._request(self._public, "GET", f"/trust?from={since}") as answer:
-            return list(_frames(_whole(answer, _TRUST_MAX)))
+            return list(split_frames(_whole(answer, _TRUST_MAX)))
 
     def fleet(self, known: str) -> tuple[bytes, str] | None:
         """The signed list of spokes and its tag; None while it is the one of the tag `known`."""
@@ -115,14 +114,3 @@ def _whole(answer: urllib3.BaseHTTPResponse, most: int) -> bytes:
     if len(content) > most:
         raise Refused(Code.BLOB_SIZE, f"an answer of more than {most} bytes")
     return content
-
-
-def _frames(content: bytes) -> Iterator[bytes]:
-    at = 0
-    while at < len(content):
-        size = _LENGTH.unpack_from(content, at)[0] if len(content) - at >= _LENGTH.size else -1
-        at += _LENGTH.size
-        if not 0 <= size <= len(content) - at:
-            raise Refused(Code.ENV_SHORT, "the list of trust documents is cut off")
-        yield content[at : at + size]
-        at += size
