@@ -18,6 +18,7 @@ from flask import Flask
 from config.settings import HubSettings
 from hub.access import rate_limits, sessions
 from hub.access.passwords import Passwords
+from hub.acting import Itself
 from hub.api.log_poller import LogPoller
 from hub.api.parts import ApiLimits, ApiParts
 from hub.api.rate_limit import RateLimit
@@ -149,7 +150,7 @@ def publish_newest_runner(vault: Vault, seals: RowSeals, store: ChunkStore) -> N
         except NotFound as error:
             logger.warning("runner is not published", extra={"reason": error.detail, "sha256": runner.sha256})
             return
-        row = publish_runner(_Itself(now_ms(), vault, seals), Ingestion(store, vault), runner, release_key)
+        row = publish_runner(Itself(now_ms(), vault, seals), Ingestion(store, vault), runner, release_key)
     logger.info("runner is published", extra={"version": row.version, "sha256": row.sha256, "bytes": row.size})
 
 
@@ -172,20 +173,6 @@ def _account_parts(settings: HubSettings, vault: Vault, broker: AmqpConnection) 
         tenant=tenant,
         state=lambda: broker.state,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Itself:
-    """The engine as the one who acts."""
-
-    now_ms: int
-    vault: Vault
-    seals: RowSeals
-    user_id: str = "system"
-
-    @property
-    def caller(self) -> "_Itself":
-        return self
 
 
 class _EngineRooms:
@@ -262,7 +249,7 @@ class _EngineRooms:
 
     def _checks(self, made: Engine) -> RoutineChecks:
         with write_tx():
-            ensure_default(_Itself(now_ms(), self._vault, self._seals))
+            ensure_default(Itself(now_ms(), self._vault, self._seals))
         step_kinds = StepKinds(self._store, self._vault)
         return RoutineChecks(CheckParts(self._vault, self._seals, made.orchestrator, step_kinds, now_ms))
 
@@ -303,7 +290,7 @@ class _EngineRooms:
         return HouseSpokes(
             HouseParts(
                 homes=house_homes(self._settings, self._hub_id),
-                itself=lambda name: _Itself(now_ms(), self._vault, self._seals, name),
+                itself=lambda name: Itself(now_ms(), self._vault, self._seals, name),
                 root_thumbprint=joining_root,
                 gateway=self._settings.gateway_here,
             )
@@ -371,7 +358,7 @@ class _EngineRooms:
         def recertify() -> bool:
             return renew_if_due(self._seals, self._command_key(), self._hub_id, now_ms() // 1000)
 
-        return Upkeep(UpkeepParts(lambda: _Itself(now_ms(), self._vault, self._seals), recertify))
+        return Upkeep(UpkeepParts(lambda: Itself(now_ms(), self._vault, self._seals), recertify))
 
     def _beside(self, spoke: Spoke) -> Whereabouts | None:
         if not stands_here(spoke, house_homes(self._settings, self._hub_id)):

@@ -8,7 +8,7 @@ Never older than what it has: what has gone to it since, by whomever, ends the m
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +16,13 @@ from hub.acting import Itself
 from hub.errors import HubError
 from hub.events.record import SYSTEM, record
 from hub.infrastructure.machine_policies import policy_of
-from hub.orchestrator.check_results import ROUTINE
-from hub.orchestrator.submitting import Orchestrator
+from hub.orchestrator.submitting import HubAsking, Orchestrator
 from hub.projects import releases, targeting
 from hub.states import TASK_ENDED, Health, JobState, TaskState
 from hub.storage.database import connection, write_tx
 from hub.storage.models import Deployment, Environment, Job, MissedDeployment, Release, Target, Task, now_ms
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
-from runner.contract.step_kind import StepKind
 
 logger = logging.getLogger(__name__)
 
@@ -40,21 +38,11 @@ class CatchingUpParts:
     orchestrator: Orchestrator
 
 
-@dataclass(frozen=True, slots=True)
-class _Asking:
-    """The hub itself asks."""
-
-    vault: Vault
-    seals: RowSeals
-    step_kinds: Mapping[str, StepKind]
-    actor: str = ROUTINE
-
-
 class CatchingUp:
     """Swept by the engine."""
 
     def __init__(self, parts: CatchingUpParts) -> None:
-        self._asking = _Asking(parts.vault, parts.seals, {})
+        self._asking = HubAsking(parts.vault, parts.seals, {})
         self._orchestrator = parts.orchestrator
 
     def sweep(self) -> int:

@@ -16,8 +16,8 @@ from peewee import JOIN, fn
 from hub.errors import HubError
 from hub.infrastructure.machine_policies import DEFAULT, policies_of
 from hub.infrastructure.target_health import care_of, check_says
-from hub.orchestrator.check_results import ROUTINE, is_routine_task
-from hub.orchestrator.submitting import Orchestrator
+from hub.orchestrator.check_results import is_routine_task
+from hub.orchestrator.submitting import HubAsking, Orchestrator
 from hub.states import JOB_OPEN, TASK_ENDED, Health, JobState, TargetKind
 from hub.storage.database import connection, write_tx
 from hub.storage.models import Job, MachinePolicy, SpokeSession, Target, TargetCare, Task
@@ -43,16 +43,6 @@ class CheckParts:
     step_kinds: Callable[[], Mapping[str, StepKind]]
     clock_ms: Callable[[], int]
     chance: Callable[[], float] = random.random
-
-
-@dataclass(frozen=True, slots=True)
-class _Asking:
-    """The hub itself asks."""
-
-    vault: Vault
-    seals: RowSeals
-    step_kinds: Mapping[str, StepKind]
-    actor: str = ROUTINE
 
 
 class RoutineChecks:
@@ -102,7 +92,7 @@ class RoutineChecks:
         try:
             kinds = parts.step_kinds() if policy.script else {}
             with write_tx():
-                task = parts.orchestrator.submit_check(_Asking(parts.vault, parts.seals, kinds), row)
+                task = parts.orchestrator.submit_check(HubAsking(parts.vault, parts.seals, kinds), row)
                 _set_due(row, now_ms + self._spread(row, policy), task.id)
         except HubError as error:
             logger.warning("target not checked", extra={"target": row.name, "reason": error.detail})

@@ -5,14 +5,14 @@ is woken by itself.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from hub.errors import Conflict
 from hub.infrastructure.host_keys import SCAN_STEP
 from hub.infrastructure.machine_policies import policy_of
 from hub.orchestrator import missed, plan_inputs
-from hub.orchestrator.check_results import CHECK_STEP, SCRIPT_STEP
+from hub.orchestrator.check_results import CHECK_STEP, ROUTINE, SCRIPT_STEP
 from hub.orchestrator.events import CancelAsked
 from hub.orchestrator.plan import DeploymentPlan, again
 from hub.orchestrator.plan_codec import shown
@@ -42,6 +42,16 @@ class Asking(Protocol):
     def seals(self) -> RowSeals: ...
     @property
     def step_kinds(self) -> Mapping[str, StepKind]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HubAsking:
+    """The hub asks of its own accord: what is due, and what a target has missed."""
+
+    vault: Vault
+    seals: RowSeals
+    step_kinds: Mapping[str, StepKind]
+    actor: str = ROUTINE
 
 
 class Orchestrator:
