@@ -290,7 +290,7 @@ class Journal:
             for write in writes:
                 write.apply(self._connection)
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001  Whatever it is, every caller hears of it and the next commit finds no open one.
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             for write in writes:
@@ -306,12 +306,12 @@ class _Write(Generic[Answer]):
         self.done = False
         self._change = change
         self._answer: list[Answer] = []
-        self._error: sqlite3.Error | None = None
+        self._error: Exception | None = None
 
     def apply(self, database: sqlite3.Connection) -> None:
         self._answer = [self._change(database)]
 
-    def fail(self, error: sqlite3.Error) -> None:
+    def fail(self, error: Exception) -> None:
         self._error = error
 
     def answer(self) -> Answer:

@@ -100,6 +100,14 @@ def test_the_frame_with_its_secrets_goes_before_the_job_runs(journal):
     assert journal.frame(one.cid) is None
 
 
+def test_a_fault_of_our_own_amid_a_change_is_told_and_undone(journal, monkeypatch):
+    monkeypatch.setattr("spokes.agent.journal._insert", lambda *_: {}["missing"])
+    with pytest.raises(JournalFailed):
+        journal.accept([arrival()])
+    monkeypatch.undo()
+    assert [verdict for verdict, _ in journal.accept([arrival()])] == [Verdict.NEW]
+
+
 def test_that_a_job_runs_is_written_with_the_next_commit_or_when_it_has_waited_long_enough(journal):
     one, other = arrival(), arrival()
     journal.accept([one])
