@@ -150,7 +150,7 @@ def _normal_step(
         raise ProcessMalformed(f"{index}.roles", f"step {step.name!r} runs on targets and needs a role of theirs")
     if kind.needs_package and not step.package:
         raise ProcessMalformed(f"{index}.package", f"step {step.name!r} is a {kind.name} and needs a package")
-    if step.package and not kind.needs_package:
+    if step.package and not (kind.needs_package or kind.may_have_package):
         raise ProcessMalformed(f"{index}.package", f"a {kind.name} takes no package")
     return {
         "name": step.name,

@@ -15,7 +15,8 @@ class Property:
     """One property of a step kind.
 
     `type` is one of PROPERTY_TYPES: `script` is a text of several lines, `list` a list of texts,
-    `choice` one of `choices`. Any text may hold `#{…}`, which the runner expands.
+    `choice` one of `choices`. Any text may hold `#{…}`, which the runner expands. A whole
+    number is from `least` to `most`.
     """
 
     name: str
@@ -24,32 +25,47 @@ class Property:
     default: Any = None
     required: bool = False
     choices: Tuple[str, ...] = ()
+    least: int | None = None
+    most: int | None = None
 
     def fault(self, value: object) -> str:
         """What is wrong with a value, in words; empty where nothing is."""
         if self.type == "boolean":
             return "" if isinstance(value, bool) else "expected true or false"
         if self.type == "integer":
-            return "" if isinstance(value, int) and not isinstance(value, bool) else "expected a whole number"
+            return self._fault_of_number(value)
         if self.type == "list":
             fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
-            return "" if fits else "expected a list of texts"
+            return "" if fits else "expected a list of texts (a number becomes one in quotes)"
         if not isinstance(value, str):
             return "expected a text"
         if self.type == "choice" and value not in self.choices:
             return f"expected one of {', '.join(self.choices)}"
         return ""
 
+    def _fault_of_number(self, value: object) -> str:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return "expected a whole number"
+        if self.least is not None and value < self.least:
+            return f"expected {self.least} or more"
+        if self.most is not None and value > self.most:
+            return f"expected {self.most} or less"
+        return ""
+
 
 @dataclass(frozen=True)
 class StepKind:
-    """A kind of step as data; what it does stands in `runner/steps/<kind>.py`."""
+    """A kind of step as data; what it does stands in `runner/steps/<kind>.py`.
+
+    A kind that needs a package has one; one that may have a package is told by its properties what it does without.
+    """
 
     name: str
     title: str
     description: str
     properties: Tuple[Property, ...]
     needs_package: bool
+    may_have_package: bool = False
 
     def check(self, properties: Mapping[str, Any]) -> Dict[str, Any]:
         """The properties with defaults filled in.

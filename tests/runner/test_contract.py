@@ -1,6 +1,7 @@
 """Job, step kinds, service messages and spool records: strict both ways."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from runner.contract.fields import parse_object
 from runner.contract.job import Job
 from runner.contract.service_messages import frame, parse_message, take_frame
 from runner.contract.spool import CHAIN_START, Kind, Stream, encode_record, read_records
-from runner.contract.step_kind import StepKind, read_step_kinds
+from runner.contract.step_kind import Property, StepKind, read_step_kinds
 from runner.steps import step_kinds
 from tests.runner.rig import Rig
 
@@ -52,7 +53,8 @@ def test_json_that_readers_disagree_about_is_refused(text):
 
 def test_step_kinds_are_read_back_as_they_were_written():
     kinds = read_step_kinds(json.loads(json.dumps(step_kinds())))
-    assert sorted(kinds) == ["cloud-script", "deploy-package", "run-script"]
+    files = {path.stem for path in (Path(__file__).resolve().parents[2] / "runner/steps").glob("[a-z]*.py")}
+    assert set(kinds) == {name.replace("_", "-") for name in files}
     assert kinds["deploy-package"].needs_package
     assert not kinds["run-script"].needs_package
     assert kinds["run-script"].check({"script": "x"}) == {"shell": "bash", "script": "x"}
@@ -66,6 +68,14 @@ def test_step_kinds_are_read_back_as_they_were_written():
         with pytest.raises(JobMalformed) as refusal:
             kinds["run-script"].check(properties)
         assert refusal.value.field == f"properties.{field}"
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"), [(0, "expected 1 or more"), (10, "expected 9 or less"), (True, "whole"), (1, "")]
+)
+def test_a_whole_number_stays_within_its_bounds(value, fault):
+    assert fault in Property("count", "integer", "How many.", least=1, most=9).fault(value)
+    assert bool(Property("count", "integer", "How many.", least=1, most=9).fault(value)) == bool(fault)
 
 
 def test_records_are_read_back_whole_and_a_cut_one_waits():
