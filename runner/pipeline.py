@@ -1,12 +1,16 @@
-"""A step is a list of conventions: install each in turn; where one fails, roll back it and those before it."""
+"""A step is a list of conventions: install each in turn; where one fails, roll back it and those before it.
+
+A step has one list for each mode of a job: to deploy, to switch back to what an earlier deployment left, to preview.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import List, Protocol, Tuple
 
 from runner.contract.errors import ContractError
+from runner.contract.job import INSTALL, MODES, PREVIEW, SWITCH
 from runner.contract.spool import Stream
 from runner.contract.step_kind import StepKind
 from runner.deployment import RunningDeployment
@@ -31,16 +35,29 @@ class Step:
     """A step kind and what it does.
 
     Args:
-        kind: What the hub, the portal and the API know of it.
+        kind: What the hub, the portal and the API know of it; its modes are those that have a list here.
         conventions: What is done, in order.
         on_failure: What is done after a rollback; its own failures are told and change nothing.
         at_the_end: What is done in any case, knowing whether all went well.
+        switch: What is done instead to go back, without its package's bytes, to an earlier release.
+        preview: What is done instead to show what would change. Nothing that lasts may change: it ends with its own
+            list, neither `on_failure` nor `at_the_end` is done.
     """
 
     kind: StepKind
     conventions: Tuple[Convention, ...]
     on_failure: Tuple[Convention, ...] = ()
     at_the_end: Tuple[AtTheEnd, ...] = ()
+    switch: Tuple[Convention, ...] = ()
+    preview: Tuple[Convention, ...] = ()
+
+    def __post_init__(self) -> None:
+        modes = tuple(mode for mode in MODES if self.in_mode(mode))
+        object.__setattr__(self, "kind", replace(self.kind, modes=modes))
+
+    def in_mode(self, mode: str) -> Tuple[Convention, ...]:
+        """What is done in a mode, in order; nothing where the step does not know it."""
+        return {INSTALL: self.conventions, SWITCH: self.switch, PREVIEW: self.preview}[mode]
 
 
 class AtTheEnd(Protocol):
@@ -48,8 +65,14 @@ class AtTheEnd(Protocol):
 
 
 def run_step(step: Step, deployment: RunningDeployment) -> None:
-    """Do a step's work; raises what its first failing convention raised."""
+    """Do a step's work in the job's mode; raises what its first failing convention raised."""
     deployment.properties = step.kind.check(deployment.job.properties)
+    mode = deployment.job.mode
+    if not step.in_mode(mode):
+        deployment.say(f"{step.kind.name} does nothing in a {mode}")
+        return
+    if mode == PREVIEW:
+        step = replace(step, on_failure=(), at_the_end=())
     succeeded = False
     try:
         _install(step, deployment)
@@ -62,7 +85,7 @@ def run_step(step: Step, deployment: RunningDeployment) -> None:
 def _install(step: Step, deployment: RunningDeployment) -> None:
     begun: List[Convention] = []
     try:
-        for convention in step.conventions:
+        for convention in step.in_mode(deployment.job.mode):
             begun.append(convention)
             deployment.channel.event({"event": "convention", "name": convention.name, "state": "started"})
             convention.install(deployment)

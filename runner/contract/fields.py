@@ -34,6 +34,9 @@ class Fields:
         self._rest: Json = dict(value)
         self._path = path
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._rest
+
     def text(self, name: str, limit: int = 1024) -> str:
         value = self._take(name)
         if not isinstance(value, str) or len(value) > limit:

@@ -14,6 +14,8 @@ from runner.contract.fields import Fields
 LIMIT_VARIABLES = 10_000
 LIMIT_VALUE_CHARS = 1_048_576
 GRACE_S_MAX = 3_600
+# What a job does with its step: deploy it, go back to what an earlier deployment left, or show what would change.
+INSTALL, SWITCH, PREVIEW = MODES = ("install", "switch", "preview")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Job:
     `isolation` names the lock that only one job on a machine may hold; empty means none.
     `endpoint` says what a hub-run job acts on (account, region, properties); empty on a machine with its own spoke.
     `secret_names` says which values come by pipe; `expose_env` which variables the script finds in its environment.
+    `mode` is one of MODES; `package` names what a switch goes back to, whose file does not come with the job.
     """
 
     task: str
@@ -76,6 +79,7 @@ class Job:
     grace_s: int = 10
     tenant: str = ""
     endpoint: Dict[str, Any] = field(default_factory=dict)
+    mode: str = INSTALL
 
     def to_json(self) -> Dict[str, Any]:
         found = asdict(self)
@@ -83,6 +87,8 @@ class Job:
         found["expose_env"] = list(self.expose_env)
         if not self.endpoint:
             del found["endpoint"]
+        if self.mode == INSTALL:
+            del found["mode"]
         return found
 
     @classmethod
@@ -111,6 +117,7 @@ class Job:
             grace_s=fields.number("grace_s", 0, GRACE_S_MAX),
             tenant=fields.text("tenant"),
             endpoint=fields.json_object("endpoint", absent=True),
+            mode=fields.text("mode", 16) if "mode" in fields else INSTALL,
         )
         fields.finish()
         _within_limits(job)
@@ -150,6 +157,8 @@ def _package(fields: Fields | None) -> JobPackage | None:
 
 
 def _within_limits(job: Job) -> None:
+    if job.mode not in MODES:
+        raise JobMalformed("mode", f"expected one of {', '.join(MODES)}")
     if len(job.variables) > LIMIT_VARIABLES:
         raise JobMalformed("variables", f"expected at most {LIMIT_VARIABLES} variables")
     for name, value in (*job.variables.items(), *job.literals.items()):

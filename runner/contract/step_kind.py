@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Mapping, Tuple
 
 from runner.contract.errors import JobMalformed
+from runner.contract.job import INSTALL
 
 PROPERTY_TYPES = ("text", "script", "boolean", "integer", "list", "choice")
 
@@ -58,6 +59,7 @@ class StepKind:
     """A kind of step as data; what it does stands in `runner/steps/<kind>.py`.
 
     A kind that needs a package has one; one that may have a package is told by its properties what it does without.
+    `modes` are those of a job in which its step has something to do; the step fills them in.
     """
 
     name: str
@@ -66,6 +68,7 @@ class StepKind:
     properties: Tuple[Property, ...]
     needs_package: bool
     may_have_package: bool = False
+    modes: Tuple[str, ...] = (INSTALL,)
 
     def check(self, properties: Mapping[str, Any]) -> Dict[str, Any]:
         """The properties with defaults filled in.
@@ -92,14 +95,14 @@ class StepKind:
 
     def to_json(self) -> Dict[str, Any]:
         properties = [{**asdict(prop), "choices": list(prop.choices)} for prop in self.properties]
-        return {**asdict(self), "properties": properties}
+        return {**asdict(self), "properties": properties, "modes": list(self.modes)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> StepKind:
         """The kind in one item of step_kinds.json, which our own build wrote."""
-        rest = {key: item for key, item in value.items() if key != "properties"}
+        rest = {key: item for key, item in value.items() if key not in ("properties", "modes")}
         properties = (Property(**{**item, "choices": tuple(item["choices"])}) for item in value["properties"])
-        return cls(properties=tuple(properties), **rest)
+        return cls(properties=tuple(properties), modes=tuple(value["modes"]), **rest)
 
 
 def read_step_kinds(document: Mapping[str, Any]) -> Dict[str, StepKind]:
