@@ -41,7 +41,12 @@ def last_scan(row: Target) -> Scanned | None:
         .join(Job, on=(OutputVariable.job == Job.id))
         .switch(OutputVariable)
         .join(Task, on=(OutputVariable.task == Task.id))
-        .where(Job.target == row.id, OutputVariable.step == SCAN_STEP, OutputVariable.name == SCAN_OUTPUT)
+        .where(
+            Job.target == row.id,
+            OutputVariable.step == SCAN_STEP,
+            OutputVariable.name == SCAN_OUTPUT,
+            Task.created_at >= row.endpoint.get("moved_at", 0),
+        )
         .order_by(Task.created_at.desc())
         .tuples()
         .first()

@@ -76,6 +76,9 @@ def change_endpoint(context: Acting, row: Target, wanted: EndpointBody, *, allow
     endpoint = _endpoint(row.kind, row.endpoint, wanted, allow_inner=allow_inner)
     if endpoint == row.endpoint:
         return False
+    if _place(endpoint) != _place(row.endpoint):
+        # What was scanned before this is another machine's key.
+        endpoint["moved_at"] = context.now_ms
     if endpoint.get("host_key", "") != row.endpoint.get("host_key", ""):
         row.health, row.health_since = Health.UNKNOWN, context.now_ms
         row.health_reason = _first_reason(row.kind, endpoint)
@@ -137,12 +140,19 @@ def _ssh(
         "allow_weak": bool(merged.get("allow_weak", False)),
         "allow_inner": bool(former.get("allow_inner", False)) if _stays(former, given) else allow_inner,
     }
-    moved = bool(former) and (found["host"], found["port"]) != (former.get("host"), former.get("port"))
+    moved = bool(former) and _place(found) != _place(former)
     if moved and "host_key" not in given:
         found["host_key"] = ""
     if former.get("changed_to") and not moved and "host_key" not in given:
         found["changed_to"] = former["changed_to"]
+    if former.get("moved_at"):
+        found["moved_at"] = former["moved_at"]
     return found
+
+
+def _place(endpoint: Mapping[str, Any]) -> tuple[object, object]:
+    """Where a machine is; nothing in both for what is no machine."""
+    return endpoint.get("host"), endpoint.get("port")
 
 
 def _program(path: str) -> str:

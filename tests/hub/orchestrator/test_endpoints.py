@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from hub.errors import Conflict
-from hub.infrastructure import accounts, host_keys, targets
+from hub.infrastructure import accounts, host_keys, reached_targets, targets
 from hub.infrastructure.accounts import AccountRequest
+from hub.infrastructure.endpoint_body import EndpointBody
 from hub.infrastructure.ssh_input import fingerprint_of
 from hub.orchestrator import task_log
 from hub.orchestrator.endpoints import AccountInput
@@ -259,6 +260,22 @@ def test_a_scan_of_a_disabled_target_goes_out(rig):
     assert (command.op, command.secrets, command.packages) == (Op.SCAN_HOST_KEY, {}, ())
     scanned = host_keys.last_scan(Target.get_by_id(spoke.target.id))
     assert (scanned.host_key, scanned.fingerprint) == (OTHER_KEY, fingerprint_of(OTHER_KEY))
+
+
+def test_what_was_scanned_at_a_former_address_is_not_offered_for_the_present_one(rig):
+    spoke, _ = ssh_spoke(rig, lambda _: Run(outputs=(("host_key", OTHER_KEY, False),)))
+    rig.engine.start()
+    with write_tx():
+        task = rig.engine.orchestrator.submit_scan(rig.context, Target.get_by_id(spoke.target.id))
+    rig.ended(task)
+    later = SimpleNamespace(**{**vars(acting(rig)), "now_ms": task.created_at + 1})
+    with write_tx():
+        row = Target.get_by_id(spoke.target.id)
+        reached_targets.change_endpoint(later, row, EndpointBody(port=2223), allow_inner=True)
+    assert host_keys.last_scan(Target.get_by_id(spoke.target.id)) is None
+    row = Target.get_by_id(spoke.target.id)
+    with pytest.raises(Conflict, match="nothing was scanned yet"):
+        host_keys.confirm_host_key(later, row, fingerprint=fingerprint_of(OTHER_KEY))
 
 
 def test_a_key_that_changes_amid_a_run_stops_the_target_too(rig):
