@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Type, TypeVar
 
 from runner.channel import WorkerChannel
 from runner.contract.job import Job
@@ -13,6 +13,8 @@ from runner.errors import StepFailed
 from runner.job_folder import JobFile, JobFolder
 from runner.job_variables import JobVariables
 from runner.scripts import ScriptRunner
+
+_Kept = TypeVar("_Kept")
 
 
 @dataclass
@@ -27,6 +29,7 @@ class RunningDeployment:
     channel: WorkerChannel
     scripts: ScriptRunner
     properties: Dict[str, Any] = field(default_factory=dict)
+    kept: Dict[type, object] = field(default_factory=dict)
     root: Path | None = None
     release: Path | None = None
     previous_release: str | None = None
@@ -41,6 +44,15 @@ class RunningDeployment:
         if self.release is None:
             raise StepFailed("the package is not extracted yet")
         return self.release
+
+    def keep(self, what: object) -> None:
+        """Remember something of a kind's own, one of each class: for the conventions after this one, and for rollbacks."""
+        self.kept[type(what)] = what
+
+    def recall(self, kind: Type[_Kept]) -> _Kept | None:
+        """What was kept of this class; None where nothing was."""
+        found = self.kept.get(kind)
+        return found if isinstance(found, kind) else None
 
     def text(self, name: str) -> str:
         """A property of type text, expanded; empty where it is not set."""
