@@ -6,6 +6,7 @@ RunnerError
 ├── StepFailed          a convention could not do its work; the message says what was expected and found
 │   ├── FileMalformed   a configuration file is not written as its format demands; it names the line
 │   └── ScriptFailed    a script ended with an exit code other than 0
+├── NoGoodAnswer        a request over HTTP got no answer, or not the one that was expected; it may be asked again
 └── SpoolFull           the disk holding the job folder is full
 """
 
@@ -44,6 +45,14 @@ class ScriptFailed(StepFailed):
     def __init__(self, sentence: str, exit_code: int) -> None:
         super().__init__(sentence)
         self.exit_code = exit_code
+
+
+class NoGoodAnswer(RunnerError):
+    """A request over HTTP got no answer, or not the one that was expected; `read` is what came of its body."""
+
+    def __init__(self, sentence: str, read: bytes = b"") -> None:
+        super().__init__(sentence)
+        self.read = read
 
 
 class SpoolFull(RunnerError):
