@@ -38,22 +38,27 @@ def main(arguments: List[str]) -> int:
 
 def _supervise(path: Path) -> NoReturn:
     from runner.job_folder import JobFolder  # late: `version` needs none of it
-    from runner.supervisor import get_ready, supervise  # late: the same
+    from runner.readiness import get_ready  # late: the same
 
     folder = JobFolder(path)
     folder.claim()
-    supervise(folder, _secrets(_read_line()), get_ready(), claimed=True)
+    secrets = _secrets(_read_line())
+    ready = get_ready()
+    from runner.supervisor import supervise  # late: beside the worker, which imports what the step needs
+
+    supervise(folder, secrets, ready, claimed=True)
     _leave()
 
 
 def _standby() -> NoReturn:
     """Have everything at hand, then become the supervisor of the one job that comes; no line, no job."""
     from runner.job_folder import JobFolder  # late: `version` needs none of it
-    from runner.supervisor import get_ready, supervise  # late: the same
+    from runner.readiness import get_ready  # late: the same
+    from runner.supervisor import supervise  # late: the same
     from runner.warmth import own_memory, warm_up  # late: the same
 
     warm_up()
-    ready = get_ready(at_leisure=True)
+    ready = get_ready(first=own_memory)
     own_memory()
     line = _read_line()
     if not line:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -13,6 +12,8 @@ class IsolationLock:
     """A lock file in the spoke's home; the kernel gives it back when its holder dies."""
 
     def __init__(self, home: Path, name: str, cid: str) -> None:
+        import hashlib  # late: few jobs have a lock
+
         folder = home / "locks"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / hashlib.sha256(name.encode("utf-8")).hexdigest()

@@ -6,7 +6,6 @@ process tree. So the tree is complete, sessions and groups of a script's own mak
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from contextlib import suppress
@@ -37,6 +36,8 @@ def become_subreaper() -> None:
     Raises:
         FolderRefused: the system has no such thing, so that ending a job could not be promised.
     """
+    import ctypes  # late: beside the worker, which reads its job meanwhile
+
     if not Path("/proc/self").is_dir():
         raise FolderRefused("this system has no /proc, by which the runner finds the processes of a job")
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:

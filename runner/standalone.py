@@ -13,7 +13,8 @@ from typing import Any, Dict
 
 from runner.contract.spool import CHAIN_START, Kind, Stream, read_records
 from runner.job_folder import JobFolder
-from runner.supervisor import get_ready, supervise
+from runner.readiness import get_ready
+from runner.supervisor import supervise
 
 POLL_S = 0.05
 

@@ -8,12 +8,9 @@ outcome once.
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import sys
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
@@ -24,30 +21,13 @@ from runner.errors import FolderRefused, RunnerError
 from runner.isolation import IsolationLock
 from runner.job_folder import JobFile, JobFolder, Outcome
 from runner.process_tree import become_subreaper
+from runner.readiness import Ready
 from runner.spool_writer import SpoolWriter
 from runner.supervision import Stop, Supervision
-from runner.warmth import own_memory
-from runner.worker import Worker, fork_worker
 
 LOCK_POLL_S = 0.1
 LOCK_WORD_EVERY_S = 10.0
 OUTCOME_PATIENCE_S = 300.0
-
-
-@dataclass(frozen=True)
-class Ready:
-    """What a supervisor has before it has a job; `known` holds the token, which marks this run's service lines."""
-
-    worker: Worker
-    token: str
-    known: Patterns
-
-
-def get_ready(*, at_leisure: bool = False) -> Ready:
-    """Become a process apart with a worker at hand, which takes its time if there is no job yet."""
-    _detach()
-    token = os.urandom(16).hex()
-    return Ready(fork_worker(own_memory if at_leisure else None), token, Patterns([token]))
 
 
 def supervise(folder: JobFolder, secrets: Mapping[str, str] | None, ready: Ready, *, claimed: bool) -> None:
@@ -86,7 +66,9 @@ def _supervise(folder: JobFolder, secrets: Mapping[str, str] | None, ready: Read
 def _supervise_job(
     folder: JobFolder, job_file: JobFile, secrets: Mapping[str, str], ready: Ready, started_at: int
 ) -> None:
-    known = ready.known
+    known = Patterns()
+    # It marks this run's service lines, and is worth nothing after it.
+    known.add_as_it_stands(ready.token)
     known.add(*secrets.values())
     spool = SpoolWriter(folder.output, job_file.limits.out_bytes)
     stop = Stop(folder)
@@ -135,17 +117,6 @@ def _home(job_file: JobFile) -> Path:
     if not home.is_absolute():
         raise FolderRefused(f"the home {job_file.home!r} is no absolute path")
     return home
-
-
-def _detach() -> None:
-    """A session of our own, no core dumps, and signals meant for whoever started us pass us by."""
-    with suppress(OSError):
-        os.setsid()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.umask(0o077)
-    for number in (signal.SIGINT, signal.SIGHUP):
-        # A handler and not SIG_IGN: what is ignored stays ignored in the scripts.
-        signal.signal(number, lambda *_: None)
 
 
 def _check_secrets(job_file: JobFile, secrets: Mapping[str, str]) -> None:

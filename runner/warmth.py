@@ -10,13 +10,15 @@ _MADV_POPULATE_WRITE = 23
 
 def warm_up() -> None:
     """Import what any step may need, and go once through what compiles or loads something at its first use."""
-    from runner import catalogue  # late: only a supervisor that stands by has the time
+    import hashlib  # late: only a supervisor that stands by has the time
+
+    from runner import catalogue, work  # late: the same
     from runner.contract import tar_reader, zip_reader  # late: the same
     from runner.contract.masking import Patterns  # late: the same
     from runner.job_folder import own_name  # late: the same
     from runner.scripts import bootstrap_text  # late: the same
 
-    del tar_reader, zip_reader
+    del hashlib, work, tar_reader, zip_reader
     for name in ("steps", "languages", "formats"):
         catalogue.entries(name)
     for language in catalogue.entries("languages"):

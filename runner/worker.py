@@ -11,21 +11,11 @@ import fcntl
 import os
 import signal
 import socket
-import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Callable, Mapping, Tuple
 
 from runner.channel import SupervisorChannel, WorkerChannel
-from runner.contract.errors import ContractError
-from runner.contract.spool import Stream
-from runner.deployment import RunningDeployment
-from runner.errors import RunnerError
 from runner.job_folder import JobFolder
-from runner.job_variables import variables_of
-from runner.pipeline import run_step
-from runner.scripts import ScriptRunner
-from runner.steps import find_step
 
 # The kernel's largest pipe for anybody: a script that prints fast need not wait for us.
 PIPE_BYTES = 1024 * 1024
@@ -82,8 +72,10 @@ def fork_worker(first: Callable[[], None] | None = None) -> Worker:
             _become_worker(out_write, err_write, not_ours=(out_read, err_read))
             if first is not None:
                 first()
+            from runner.work import do_what_comes  # late: what it imports it imports beside the supervisor
+
             channel = WorkerChannel(theirs)
-            _do_what_comes(channel, script_end.fileno(), turn)
+            do_what_comes(channel, script_end.fileno(), turn)
             # To take this process apart takes the kernel a while, and a core; the outcome comes first.
             channel.leave()
         except BaseException:  # noqa: BLE001  the top of a process: whatever happened, it must not return into the fork's stack
@@ -108,39 +100,6 @@ def _become_worker(stdout: int, stderr: int, not_ours: Tuple[int, ...]) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
         os.dup2(source, target)
-
-
-def _do_what_comes(channel: WorkerChannel, service: int, turn: Tuple[int, int]) -> None:
-    """The one job that the supervisor names; nothing where it goes away before it says go."""
-    told = channel.told()
-    if told is None:
-        return
-    folder = JobFolder(Path(told["folder"]))
-    job_file = folder.read_job()
-    variables = variables_of(job_file, told["secrets"])
-    scripts = ScriptRunner(folder, job_file, variables, told["token"], service, turn, channel)
-    if channel.told() is not None:
-        _work(RunningDeployment(folder, job_file, variables, channel, scripts))
-
-
-def _work(deployment: RunningDeployment) -> None:
-    channel = deployment.channel
-    try:
-        run_step(find_step(deployment.job.step.kind), deployment)
-    except (RunnerError, ContractError) as error:
-        channel.say(Stream.ERROR, str(error))
-        channel.done("failed", getattr(error, "exit_code", None), str(error))
-    except OSError as error:
-        sentence = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-        channel.say(Stream.ERROR, sentence)
-        channel.done("failed", None, sentence)
-    except Exception as error:  # noqa: BLE001  the top of a process: a fault of ours is told, with its place, and ends the job
-        channel.say(Stream.VERBOSE, "".join(traceback.format_tb(error.__traceback__)))
-        sentence = f"a fault in the runner: {type(error).__name__}: {error}"
-        channel.say(Stream.ERROR, sentence)
-        channel.done("failed", None, sentence)
-    else:
-        channel.done("succeeded", 0 if deployment.scripts.has_run else None, "")
 
 
 def _pipe() -> Tuple[int, int]:

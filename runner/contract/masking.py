@@ -8,13 +8,9 @@ stream. Masking prevents accidents; a script that wants to leak its own secrets 
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import re
-import shlex
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Set, Tuple
-from urllib.parse import quote, quote_plus
 
 MASK = b"***"
 SECRET_MIN_CHARS = 4
@@ -64,6 +60,14 @@ class Patterns:
     def add(self, *secrets: str) -> None:
         for secret in secrets:
             self._known |= patterns(secret)
+        self._arrange()
+
+    def add_as_it_stands(self, text: str) -> None:
+        """A text of which no other form counts, such as the token of a run, which is worth nothing after it."""
+        self._known.add(text.encode("utf-8"))
+        self._arrange()
+
+    def _arrange(self) -> None:
         self._ordered = tuple(sorted(self._known, key=lambda p: (-len(p), p)))
         self._longest = max(map(len, self._ordered), default=0)
         heads: Dict[bytes, List[bytes]] = {}
@@ -214,6 +218,8 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 def _base64_forms(raw: bytes) -> Iterator[bytes]:
     """The characters that `raw` alone decides at each of three alignments, and the lines of a wrapped encoding."""
+    import base64  # late: a job without secrets needs no encoding
+
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + raw + bytes(2))
         first = -(-before * 8 // 6)
@@ -228,6 +234,10 @@ def _base64_forms(raw: bytes) -> Iterator[bytes]:
 
 def _written(text: str) -> Iterator[str]:
     """The forms in which programs write a text into URLs, JSON, HTML, shells and source code."""
+    import html  # late: a job without secrets needs none of these
+    import shlex  # late: the same
+    from urllib.parse import quote, quote_plus  # late: the same
+
     for quoted in (
         quote(text, safe="", errors="surrogateescape"),
         quote(text, errors="surrogateescape"),

@@ -7,7 +7,6 @@ chain   = SHA-256(previous chain || n || number || payload), the first previous 
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -66,7 +65,9 @@ def encode_record(
 
 
 def chain_after(chain: bytes, number: int, payload: bytes) -> bytes:
-    digest = hashlib.sha256(chain)
+    from hashlib import sha256  # late: beside the worker, whose script has begun
+
+    digest = sha256(chain)
     digest.update(_HEAD.pack(len(payload), number))
     digest.update(payload)
     return digest.digest()

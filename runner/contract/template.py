@@ -12,15 +12,19 @@ template_names, members of JSON values in template_data; filters lie in runner/f
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Callable, Collection, List, Mapping, Tuple
+from typing import TYPE_CHECKING, Callable, Collection, List, Mapping, Tuple
 
 from runner.contract.errors import TemplateError
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 SIZE_MAX_CHARS = 16 * 1024 * 1024
 
 
 def _here_and_now() -> datetime:
+    from datetime import datetime  # late: few templates ask for the time
+
     return datetime.now().astimezone()
 
 
