@@ -19,6 +19,7 @@ TASK_ENDED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELL
 
 class TaskKind(StrEnum):
     DEPLOYMENT = "deployment"
+    PREVIEW = "preview"  # What a deployment would change in files; nothing is.
     SCRIPT_RUN = "script-run"
     HEALTH_CHECK = "health-check"
     HOST_KEY_SCAN = "host-key-scan"

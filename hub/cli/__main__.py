@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "package": ("hub.cli.client.package", "Push, list and delete packages."),
     "release": ("hub.cli.client.release", "Create and list releases."),
     "deploy": ("hub.cli.client.deploy", "Deploy a release to an environment."),
+    "rollback": ("hub.cli.client.rollback", "Go back to a release that was there before."),
     "run": ("hub.cli.client.run", "Run one script on many machines."),
     "task": ("hub.cli.client.task", "List, follow and cancel tasks."),
     "target": ("hub.cli.client.target", "List, add, enable and disable targets."),

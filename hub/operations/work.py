@@ -1,31 +1,21 @@
-"""What is done with releases and targets, as operations: deployments, script runs, and what becomes of their tasks."""
+"""What is done with targets, as operations: script runs; and what becomes of tasks, those of deployments too."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, StringConstraints
 
-from hub.errors import Conflict, Invalid
+from hub.errors import Conflict
 from hub.operations.body import Body, Ref, RefList, Reply, RoleList
 from hub.operations.context import Context
+from hub.operations.deploying import refuse_never_there, refuse_out_of_order
 from hub.operations.operation import Done, Operation, Scope
 from hub.permissions import Permission
-from hub.projects import finding, releases, targeting
-from hub.projects.variables import Value, VariableName
+from hub.projects import finding, targeting
 from hub.states import TASK_ENDED, TaskKind
-from hub.storage.models import Deployment, Environment, Project, Release, Target, Task
+from hub.storage.models import Deployment, Environment, Release, Target, Task
 
 MAX_TIMEOUT_S = 24 * 3600
-
-
-class DeploymentBody(Body):
-    """`variables`: plain values for this deployment alone, stronger than all others of equal scope."""
-
-    project: Ref
-    release: Ref
-    environment: Ref
-    variables: Annotated[dict[VariableName, Value], Field(max_length=200)] = Field(default_factory=dict)
-    only_targets: RefList | None = None
-    skip_steps: Annotated[list[Ref], Field(max_length=100)] = Field(default_factory=list)
+_OF_RELEASES = (TaskKind.DEPLOYMENT, TaskKind.PREVIEW)
 
 
 class CreateRun(Body):
@@ -49,67 +39,8 @@ class OfTask(Body):
     task: Ref
 
 
-class DeploymentCreated(Reply):
-    id: str
-    task: str
-
-
 class TaskCreated(Reply):
     task: str
-
-
-def what_is_deployed(body: DeploymentBody) -> tuple[Project, Release, Environment]:
-    project = finding.project(body.project, "project")
-    return (
-        project,
-        finding.release(body.release, of=project, field="release"),
-        finding.environment(body.environment, "environment"),
-    )
-
-
-def refuse_out_of_order(release: Release, environment: Environment) -> None:
-    """Raise Conflict where the lifecycle does not let the release go there yet."""
-    verdict = releases.may_be_deployed(release, environment)
-    if not verdict.allowed:
-        raise Conflict(
-            f"release {release.version} may not go to {environment.name} yet: {verdict.reason}",
-            field="environment",
-            code="NOT_YET",
-        )
-
-
-def only_target_ids(body: DeploymentBody) -> list[str] | None:
-    if body.only_targets is None:
-        return None
-    if not body.only_targets:
-        raise Invalid("expected at least one target; leave it out for all", field="only_targets")
-    return [targeting.target(ref, f"only_targets.{index}").id for index, ref in enumerate(body.only_targets)]
-
-
-def deployment_scopes(body: DeploymentBody) -> tuple[Scope, ...]:
-    project = finding.project(body.project, "project")
-    return (Scope(project.id, finding.environment(body.environment, "environment").id),)
-
-
-def _deploy(context: Context, body: DeploymentBody) -> Done:
-    project, release, environment = what_is_deployed(body)
-    refuse_out_of_order(release, environment)
-    task = context.orchestrator.submit_deployment(
-        context,
-        release=release,
-        environment=environment,
-        variables=body.variables,
-        only_targets=only_target_ids(body),
-        skip_steps=body.skip_steps,
-    )
-    deployment = Deployment.get(Deployment.task == task.id)
-    return Done(
-        DeploymentCreated(id=deployment.id, task=task.id),
-        f"deployment:{deployment.id}",
-        project=project.id,
-        environment=environment.id,
-        detail={"task": task.id, "release": release.version, "skip_steps": body.skip_steps},
-    )
 
 
 def _run_scopes(body: CreateRun) -> tuple[Scope, ...]:
@@ -150,7 +81,7 @@ def _cancel(context: Context, body: OfTask) -> Done:
 
 def _retry_scopes(body: OfTask) -> tuple[Scope, ...]:
     row = _task(body)
-    if row.kind is TaskKind.DEPLOYMENT:
+    if row.kind in _OF_RELEASES:
         return (Scope(row.project, row.environment),)
     # A script run again is a script run: only who may run scripts everywhere may repeat one.
     return (Scope(),)
@@ -160,10 +91,10 @@ def _retry(context: Context, body: OfTask) -> Done:
     row = _task(body)
     if row.state not in TASK_ENDED:
         raise Conflict(f"this task is {row.state}; it has not ended yet")
-    if row.kind is not TaskKind.DEPLOYMENT and not context.caller.may(Permission.RUN_CREATE):
+    if row.kind not in _OF_RELEASES and not context.caller.may(Permission.RUN_CREATE):
         raise Conflict("only a deployment can be retried with this permission")
     if row.release is not None:
-        refuse_out_of_order(Release.get_by_id(row.release), Environment.get_by_id(row.environment))
+        _refuse_what_may_not_be(row)
     task = context.orchestrator.retry(context, row)
     return Done(
         TaskCreated(task=task.id),
@@ -174,17 +105,17 @@ def _retry(context: Context, body: OfTask) -> Done:
     )
 
 
+def _refuse_what_may_not_be(row: Task) -> None:
+    """A way back needs a success there; all else the lifecycle's leave."""
+    release, environment = Release.get_by_id(row.release), Environment.get_by_id(row.environment)
+    deployment = Deployment.get_or_none(Deployment.task == row.id)
+    if deployment is not None and deployment.rollback:
+        refuse_never_there(release, environment)
+    else:
+        refuse_out_of_order(release, environment)
+
+
 OPERATIONS = (
-    Operation(
-        "deployment.create",
-        "Deploy a release to an environment",
-        DeploymentBody,
-        DeploymentCreated,
-        Permission.DEPLOYMENT_CREATE,
-        _deploy,
-        deployment_scopes,
-        status=201,
-    ),
     Operation(
         "run.create",
         "Run one script on many targets",

@@ -18,7 +18,7 @@ from hub.events.record import SYSTEM, record
 from hub.infrastructure.machine_policies import policy_of
 from hub.orchestrator.submitting import HubAsking, Orchestrator
 from hub.projects import releases, targeting
-from hub.states import TASK_ENDED, Health, JobState, TaskState
+from hub.states import TASK_ENDED, Health, JobState, TaskKind, TaskState
 from hub.storage.database import connection, write_tx
 from hub.storage.models import Deployment, Environment, Job, MissedDeployment, Release, Target, Task, now_ms
 from hub.storage.seals import RowSeals
@@ -132,6 +132,7 @@ def _under_way(missed: Deployment) -> bool:
     open_tasks = Task.select().where(
         Task.project == missed.project,
         Task.environment == missed.environment,
+        Task.kind == TaskKind.DEPLOYMENT,
         Task.state.not_in(list(TASK_ENDED)),
     )
     return bool(open_tasks.exists())

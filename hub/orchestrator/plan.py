@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from hub.orchestrator.states import Condition
-from runner.contract.job import Job, JobPackage, Named, ReleaseRef, StepRef
+from runner.contract.job import INSTALL, SWITCH, Job, JobPackage, Named, ReleaseRef, StepRef
 from wire.canonical import JsonObject, JsonValue
 from wire.messages import Limits, Op, PackageRef
 
@@ -53,7 +53,8 @@ class PlannedJob:
 class PlannedStep:
     """`pickup_s`: how long a spoke may take to accept; `prepare_s`: from there to the start (packages are fetched).
 
-    `op`: what the command asks for; only `run_job` takes packages and a runner.
+    `op`: what the command asks for; only `run_job` takes packages and a runner. `mode`: what the runner does with it;
+    a switch is told of its package and gets none.
     """
 
     index: int
@@ -75,6 +76,7 @@ class PlannedStep:
     prepare_s: int = 600
     run_as: str = ""
     op: str = Op.RUN_JOB
+    mode: str = INSTALL
 
     @property
     def jobs(self) -> Iterator[PlannedJob]:
@@ -83,7 +85,10 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class DeploymentPlan:
-    """`packages` is by manifest id; `runner` and the `package` of each step name one of them. Indexed, so no slots."""
+    """`packages` is by manifest id; `runner` and the `package` of each step name one of them. Indexed, so no slots.
+
+    `mode`: what was asked for; a step that does not know it may be there in another.
+    """
 
     task: str
     project: Named
@@ -94,6 +99,7 @@ class DeploymentPlan:
     runner: str
     warnings: tuple[str, ...] = ()
     deadline_s: int = 24 * 3600
+    mode: str = INSTALL
 
     @cached_property
     def attempts(self) -> Mapping[str, tuple[PlannedJob, int]]:
@@ -113,10 +119,10 @@ class DeploymentPlan:
         return job.pickup_s or self.step_of(job).pickup_s
 
     def packages_of(self, step: PlannedStep) -> tuple[PackageRef, ...]:
-        """What a target needs for the step: the runner, then the step's package."""
+        """What a target needs for the step: the runner, then the step's package unless it lies there already."""
         if step.op != Op.RUN_JOB:
             return ()
-        wanted = (self.runner, step.package) if step.package else (self.runner,)
+        wanted = (self.runner, step.package) if step.package and step.mode != SWITCH else (self.runner,)
         return tuple(self.packages[manifest] for manifest in wanted)
 
     def secrets_of(self, job: PlannedJob) -> dict[str, str]:
@@ -143,6 +149,7 @@ class DeploymentPlan:
             isolation=step.isolation,
             grace_s=step.grace_s,
             endpoint=planned.target.endpoint,
+            mode=step.mode,
         )
 
     def job_json(self, cid: str) -> JsonObject:

@@ -33,6 +33,7 @@ def encode_plan(plan: DeploymentPlan) -> bytes:
         "runner": plan.runner,
         "warnings": plan.warnings,
         "deadline_s": plan.deadline_s,
+        "mode": plan.mode,
     }
     text = json.dumps(written, separators=(",", ":"), sort_keys=True)
     return squeeze_plan(text.encode("ascii"))
@@ -51,6 +52,7 @@ def decode_plan(encoded: bytes) -> DeploymentPlan:
         runner=found["runner"],
         warnings=tuple(found["warnings"]),
         deadline_s=found["deadline_s"],
+        mode=found["mode"],
     )
 
 
@@ -60,6 +62,7 @@ def shown(plan: DeploymentPlan) -> dict[str, Any]:
         "project": plan.project.name,
         "release": plan.release.version,
         "environment": plan.environment.name,
+        "mode": plan.mode,
         "warnings": list(plan.warnings),
         "runner": plan.packages[plan.runner].version if plan.runner else None,
         "steps": [_shown_step(plan, step) for step in plan.steps],
@@ -71,6 +74,7 @@ def _shown_step(plan: DeploymentPlan, step: PlannedStep) -> dict[str, Any]:
     return {
         "name": step.name,
         "kind": step.kind,
+        "mode": step.mode,
         "when": str(step.condition),
         "retries": step.retries,
         "timeout_s": step.limits.wall_s,
@@ -109,6 +113,7 @@ def _write_step(step: PlannedStep) -> dict[str, Any]:
         "prepare_s": step.prepare_s,
         "run_as": step.run_as,
         "op": step.op,
+        "mode": step.mode,
         "index": step.index,
     }
 

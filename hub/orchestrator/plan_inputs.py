@@ -34,7 +34,8 @@ from hub.storage.models import (
 from hub.storage.prepared import Prepared, PreparedRows, hole, holes
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
-from runner.contract.job import Named, ReleaseRef
+from runner.contract.job import INSTALL, Named, ReleaseRef
+from runner.contract.step_kind import StepKind
 from runner.contract.variables import Scope
 from wire.messages import PackageRef, PackageRole
 
@@ -72,8 +73,10 @@ def for_deployment(
     only_targets: Iterable[str] | None,
     skip_steps: Iterable[str],
     limits: PlanLimits,
+    mode: str = INSTALL,
+    kinds: Mapping[str, StepKind] | None = None,
 ) -> PlanInputs:
-    """Everything about one release going to one environment."""
+    """Everything about one release going to one environment; `kinds` are looked at in other modes than to deploy."""
     snapshot = releases.read_snapshot(context, release)
     project = snapshot["project"]
     steps = tuple(_step(found) for found in snapshot["process"])
@@ -96,6 +99,8 @@ def for_deployment(
         accounts=_accounts(context, steps, targets),
         only_targets=None if only_targets is None else frozenset(only_targets),
         skip_steps=frozenset(skip_steps),
+        mode=mode,
+        modes={name: kind.modes for name, kind in (kinds or {}).items()},
         limits=limits,
     )
 

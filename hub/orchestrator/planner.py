@@ -7,25 +7,26 @@ A step on several targets rolls in batches of a quarter of them, rounded up, unl
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hub.orchestrator.endpoints import ACCOUNT_SECRETS, AccountInput, Place, reach
 from hub.orchestrator.errors import PlanImpossible
 from hub.orchestrator.plan import ENDPOINT_SECRETS, DeploymentPlan, PlannedJob, PlannedStep, PlannedTarget
 from hub.orchestrator.states import Condition
 from hub.states import TargetKind
-from runner.contract.job import Named, ReleaseRef
+from runner.contract.job import INSTALL, PREVIEW, SWITCH, Named, ReleaseRef
 from runner.contract.variables import Candidate, Context, Scope, resolve
 from wire.canonical import JsonValue
 from wire.messages import Limits, Op, PackageRef
 
 DEFAULT_ROLLING = "25%"
+PREVIEW_S = 600
 _FETCHED_BYTES_A_SECOND = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class StepInput:
-    """One step of a release's process, as its snapshot has it. `package` is a package id or ""."""
+    """One step of a release's process, as its snapshot has it. `package` is a package id or ""; `mode` the runner's."""
 
     name: str
     kind: str
@@ -41,6 +42,7 @@ class StepInput:
     on_unknown: str = "fail"
     isolation: str = ""
     op: str = Op.RUN_JOB
+    mode: str = INSTALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class PlanInputs:
     `accounts`: those that targets and steps name, by id and by lower-case name.
 
     `overrides` are values typed for this task: they win over every other value of their name.
+
+    `mode`: what is asked for; `modes`: those that each kind knows, looked at where it is no plain deployment.
     """
 
     task: str
@@ -114,6 +118,8 @@ class PlanInputs:
     accounts: Mapping[str, AccountInput] = field(default_factory=dict)
     only_targets: frozenset[str] | None = None
     skip_steps: frozenset[str] = frozenset()
+    mode: str = INSTALL
+    modes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limits: PlanLimits = field(default_factory=PlanLimits)
 
 
@@ -128,9 +134,9 @@ def plan(inputs: PlanInputs, new_id: Callable[[], str]) -> DeploymentPlan:
         PlanImpossible: nothing would be done, or a step cannot be done as it stands.
     """
     _check_names(inputs)
-    wanted = [step for step in inputs.steps if step.name not in inputs.skip_steps and _holds_here(step, inputs)]
+    wanted = _wanted(inputs)
     if not wanted:
-        raise PlanImpossible(f"no step is left to do in {inputs.environment.name}")
+        raise PlanImpossible(_nothing_to_do(inputs))
     if inputs.runner is None and any(step.op == Op.RUN_JOB for step in wanted):
         raise PlanImpossible("the hub has no runner package yet; start the engine once")
     steps = tuple(_step(index, step, inputs, new_id) for index, step in enumerate(wanted))
@@ -148,13 +154,13 @@ def plan(inputs: PlanInputs, new_id: Callable[[], str]) -> DeploymentPlan:
         runner=inputs.runner.manifest_id if inputs.runner else "",
         warnings=tuple(_warnings(wanted, inputs)),
         deadline_s=inputs.limits.deadline_s,
+        mode=inputs.mode,
     )
 
 
 def left_behind(inputs: PlanInputs) -> list[TargetInput]:
     """Those that the plan leaves out, and that catch up with it."""
-    wanted = [step for step in inputs.steps if step.name not in inputs.skip_steps and _holds_here(step, inputs)]
-    found = {target.id: target for step in wanted for target in _candidates(step, inputs)}
+    found = {target.id: target for step in _wanted(inputs) for target in _candidates(step, inputs)}
     return [target for target in found.values() if target.unusable and target.catches_up]
 
 
@@ -179,8 +185,42 @@ def _check_names(inputs: PlanInputs) -> None:
         raise PlanImpossible(f"some of the targets asked for are not in {inputs.environment.name or 'this task'}")
 
 
+def _wanted(inputs: PlanInputs) -> list[StepInput]:
+    """The steps that are done, each as the mode has it."""
+    return [done for step in _asked(inputs) if (done := _in_mode(step, inputs)) is not None]
+
+
+def _asked(inputs: PlanInputs) -> list[StepInput]:
+    return [step for step in inputs.steps if step.name not in inputs.skip_steps and _holds_here(step, inputs)]
+
+
 def _holds_here(step: StepInput, inputs: PlanInputs) -> bool:
     return not step.environments or inputs.environment.id in step.environments
+
+
+def _in_mode(step: StepInput, inputs: PlanInputs) -> StepInput | None:
+    """None where the step could only do what is not asked for: change something, or fetch a package.
+
+    Going back is deploying an older release, only that no package travels: what has none runs as in any deployment. A
+    preview changes nothing, so nobody waits for a turn.
+    """
+    if inputs.mode == INSTALL:
+        return step
+    if inputs.mode not in inputs.modes.get(step.kind, ()):
+        return step if inputs.mode == SWITCH and not step.package else None
+    if inputs.mode == SWITCH:
+        return replace(step, mode=SWITCH)
+    when = Condition.ALWAYS if step.when == Condition.SUCCESS else step.when
+    timeout_s = min(step.timeout_s or inputs.limits.wall_s, PREVIEW_S)
+    return replace(step, mode=PREVIEW, rolling="100%", isolation="", retries=0, when=when, timeout_s=timeout_s)
+
+
+def _nothing_to_do(inputs: PlanInputs) -> str:
+    if not _asked(inputs):
+        return f"no step is left to do in {inputs.environment.name}"
+    if inputs.mode == SWITCH:
+        return "no step of this release can go back without its package; deploy it instead"
+    return "no step of this release has anything to preview"
 
 
 def _warnings(steps: Sequence[StepInput], inputs: PlanInputs) -> Iterator[str]:
@@ -191,6 +231,10 @@ def _warnings(steps: Sequence[StepInput], inputs: PlanInputs) -> Iterator[str]:
     left_out = [step.name for step in inputs.steps if step.name in inputs.skip_steps]
     if left_out:
         yield f"skipped as asked: {', '.join(left_out)}"
+    for step in _asked(inputs):
+        if _in_mode(step, inputs) is None:
+            why = "does nothing in a preview" if inputs.mode == PREVIEW else "cannot go back without its package"
+            yield f"{step.name} is left out: {step.kind} {why}"
 
 
 def _step(index: int, step: StepInput, inputs: PlanInputs, new_id: Callable[[], str]) -> PlannedStep:
@@ -204,7 +248,7 @@ def _step(index: int, step: StepInput, inputs: PlanInputs, new_id: Callable[[], 
     size = batch_size(step.rolling, len(jobs))
     limits = inputs.limits
     wall_s = step.timeout_s or limits.wall_s
-    fetched = inputs.packages[step.package].size if step.package else 0
+    fetched = inputs.packages[step.package].size if step.package and step.mode != SWITCH else 0
     return PlannedStep(
         index=index,
         name=step.name,
@@ -224,6 +268,7 @@ def _step(index: int, step: StepInput, inputs: PlanInputs, new_id: Callable[[], 
         pickup_s=limits.pickup_s,
         prepare_s=limits.prepare_s + fetched // _FETCHED_BYTES_A_SECOND,
         op=step.op,
+        mode=step.mode,
     )
 
 

@@ -1,7 +1,7 @@
 """What an operation asks of the orchestrator: begin a task, show its plan, cancel it, try it again.
 
-All but `preview` run inside the caller's `write_tx` and write no event row for the asking; after the commit the outbox
-is woken by itself.
+All but `plan_shown` run inside the caller's `write_tx` and write no event row for the asking; after the commit the
+outbox is woken by itself.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +23,7 @@ from hub.states import TASK_ENDED, TaskKind, TaskState
 from hub.storage.models import Deployment, Environment, Release, Target, Task, User, new_row_id
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
+from runner.contract.job import INSTALL, PREVIEW, SWITCH
 from runner.contract.step_kind import StepKind
 from wire.messages import Op
 
@@ -80,6 +81,7 @@ class Orchestrator:
         only_targets: Iterable[str] | None = None,
         skip_steps: Iterable[str] = (),
         instead_of: str = "Deploy",
+        mode: str = INSTALL,
     ) -> Task:
         """Plan it, store it, and begin it unless another deployment of the project to the environment is under way.
 
@@ -91,6 +93,7 @@ class Orchestrator:
             only_targets: Ids; None: all.
             skip_steps: Names.
             instead_of: The word with which its title begins.
+            mode: SWITCH: go back to it, without its packages.
 
         Raises:
             PlanImpossible: nothing is stored.
@@ -105,15 +108,20 @@ class Orchestrator:
             only_targets=only_targets,
             skip_steps=skip_steps,
             limits=self._limits,
+            mode=mode,
+            kinds=context.step_kinds,
         )
         planned = plan(inputs, self._new_id)
-        title = f"{instead_of} {planned.project.name} {planned.release.version} to {environment.name}"
+        project, version = planned.project.name, planned.release.version
+        title = f"{instead_of} {project} {version} to {environment.name}"
+        if mode == SWITCH:
+            title = f"Roll {project} back to {version} in {environment.name}"
         task = _task(context, task_id, TaskKind.DEPLOYMENT, title, release=release, environment=environment)
         self._begin(task, planned)
         missed.note(task.id, [target.id for target in left_behind(inputs)])
         return task
 
-    def preview(
+    def submit_preview(
         self,
         context: Asking,
         *,
@@ -122,17 +130,30 @@ class Orchestrator:
         variables: Mapping[str, str] | None = None,
         only_targets: Iterable[str] | None = None,
         skip_steps: Iterable[str] = (),
-    ) -> dict[str, Any]:
-        """The plan as people see it; reads only."""
-        return preview(
+    ) -> Task:
+        """Have each target say what a deployment would change in files: no deployment, and nobody waits for it.
+
+        Raises:
+            PlanImpossible: as the deployment itself would, or no step has anything to preview.
+        """
+        task_id = self._new_id()
+        inputs = plan_inputs.for_deployment(
             context,
-            release=release,
-            environment=environment,
-            variables=variables,
+            task_id,
+            release,
+            environment,
+            variables=variables or {},
             only_targets=only_targets,
             skip_steps=skip_steps,
             limits=self._limits,
+            mode=PREVIEW,
+            kinds=context.step_kinds,
         )
+        planned = plan(inputs, self._new_id)
+        title = f"Preview {planned.project.name} {planned.release.version} in {environment.name}"
+        task = _task(context, task_id, TaskKind.PREVIEW, title, release=release, environment=environment)
+        self._begin(task, planned)
+        return task
 
     def submit_run(
         self, context: Asking, *, script: str, shell: str, targets: Sequence[Target], timeout_s: int | None = None
@@ -230,10 +251,11 @@ class Orchestrator:
                 release=task.release,
                 environment=task.environment,
                 previous_release=previous,
+                rollback=planned.mode == SWITCH,
             ).execute()
 
 
-def preview(
+def plan_shown(
     context: Any,
     *,
     release: Release,
@@ -241,6 +263,8 @@ def preview(
     variables: Mapping[str, str] | None = None,
     only_targets: Iterable[str] | None = None,
     skip_steps: Iterable[str] = (),
+    mode: str = INSTALL,
+    kinds: Mapping[str, StepKind] | None = None,
     limits: PlanLimits | None = None,
 ) -> dict[str, Any]:
     """A deployment's plan as people see it; reads only, and needs neither engine nor its keys.
@@ -257,6 +281,8 @@ def preview(
         only_targets=only_targets,
         skip_steps=skip_steps,
         limits=limits or PlanLimits(),
+        mode=mode,
+        kinds=kinds,
     )
     return shown(plan(inputs, new_row_id))
 

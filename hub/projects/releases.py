@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from peewee import fn
+
 from hub.acting import Acting
 from hub.errors import Conflict, Invalid, NotFound
 from hub.packages import feed
@@ -16,12 +18,14 @@ from hub.packages.versions import Version, VersionError
 from hub.projects import lifecycles, variables
 from hub.projects.process import packages_of
 from hub.projects.progression import Verdict, may_go
+from hub.projects.rolling_back import Went, release_before
 from hub.states import TASK_ENDED, TaskState
 from hub.storage.models import Deployment, Environment, Lifecycle, PackageVersion, Project, Release, Task
 
 FORMAT = 1
 FIRST_VERSION = "1.0.0"
 Snapshot = dict[str, Any]
+_HISTORY = 1000
 
 
 def create(
@@ -121,6 +125,48 @@ def succeeded_in(row: Release) -> frozenset[str]:
         .distinct()
     )
     return frozenset(deployment.environment for deployment in done)
+
+
+def present_in(row: Release) -> frozenset[str]:
+    """Ids of the environments where it is what went there last, with success; after a failure nothing wholly is."""
+    newest = (
+        Deployment.select(Deployment.environment, fn.MAX(Deployment.created_at).alias("at"))
+        .join(Task, on=(Deployment.task == Task.id))
+        .where((Deployment.project == row.project) & _has_run())
+        .group_by(Deployment.environment)
+        .alias("newest")
+    )
+    same = (Deployment.environment == newest.c.environment_id) & (Deployment.created_at == newest.c.at)
+    found = (
+        Deployment.select(Deployment.environment)
+        .join(newest, on=same)
+        .join(Task, on=(Deployment.task == Task.id))
+        .where((Deployment.release == row.id) & (Task.state == str(TaskState.SUCCEEDED)))
+    )
+    return frozenset(deployment.environment for deployment in found)
+
+
+def before_the_present(project: Project, environment: Environment) -> Release | None:
+    """The release that going back from what is there leads to; what was cancelled before it began does not count."""
+    ended: Any = (
+        Deployment.select(Deployment.release, Deployment.rollback, Task.state)
+        .join(Task, on=(Deployment.task == Task.id))
+        .where(
+            Deployment.project == project.id,
+            Deployment.environment == environment.id,
+            _has_run(),
+        )
+        .order_by(Deployment.created_at.desc(), Deployment.id.desc())
+        .limit(_HISTORY)
+        .tuples()
+    )
+    history = [Went(release, state == TaskState.SUCCEEDED, rollback) for release, rollback, state in ended]
+    found: Release | None = Release.get_or_none(Release.id == release_before(reversed(history)))
+    return found
+
+
+def _has_run() -> Any:
+    return (Task.state << [str(state) for state in TASK_ENDED]) & Task.started_at.is_null(False)
 
 
 def may_be_deployed(row: Release, environment: Environment) -> Verdict:

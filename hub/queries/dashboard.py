@@ -10,7 +10,7 @@ from hub.orchestrator.check_results import is_routine_task
 from hub.permissions import Permission
 from hub.queries import tasks
 from hub.queries.listing import at_text, time_text
-from hub.states import Health, TaskState
+from hub.states import Health, TaskKind, TaskState
 from hub.storage.models import (
     Deployment,
     Environment,
@@ -31,6 +31,8 @@ _DAY_MS = 24 * 3600 * 1000
 class Cell(Reply):
     """The newest deployment; `running_version` is the release that last succeeded there, if that is another one.
 
+    `rollback`: it went back to a release that was there before.
+
     `task`: null where the caller may not look at tasks of that environment.
     """
 
@@ -41,6 +43,7 @@ class Cell(Reply):
     at: str
     ended_at: str | None
     running_version: str | None
+    rollback: bool
 
 
 class Row(Reply):
@@ -173,6 +176,7 @@ def _cell(caller: Caller, newest: dict[Place, Any], good: dict[Place, str], plac
         at=time_text(row.created_at),
         ended_at=at_text(row.work.ended_at),
         running_version=runs if runs != version else None,
+        rollback=row.rollback,
     )
 
 
@@ -197,6 +201,7 @@ def _counts(caller: Caller) -> Counts:
         Task.state << [TaskState.FAILED, TaskState.UNKNOWN],
         Task.ended_at >= now_ms() - _DAY_MS,
         ~is_routine_task(),
+        Task.kind != TaskKind.PREVIEW,
     )
     taking_part = Target.select().where(Target.disabled_at.is_null())
     trouble = taking_part.where(Target.health << [Health.UNHEALTHY, Health.UNAVAILABLE])

@@ -42,12 +42,13 @@ class EnvironmentProgress(Reply):
     environment: str
     name: str
     succeeded: bool
+    present: bool
     allowed: bool
     reason: str
 
 
 class ProgressionView(Reply):
-    """For every environment of the lifecycle: was the release there, may it go there now, and if not, why."""
+    """For every environment of the lifecycle: was the release there, is it, may it go there now, and if not, why."""
 
     release: str
     environments: list[EnvironmentProgress]
@@ -109,24 +110,25 @@ def release(caller: Caller, ref: str, project: str = "") -> ReleaseDetail:
 
 def progression(caller: Caller, ref: str, project: str = "") -> ProgressionView:
     row = row_of(caller, ref, project)
-    done = releases.succeeded_in(row)
+    done, present = releases.succeeded_in(row), releases.present_in(row)
     known = environments.names()
     return ProgressionView(
         release=row.id,
         environments=[
-            _progress(row, Environment.get_by_id(environment), environment in done)
+            _progress(row, Environment.get_by_id(environment), environment in done, environment in present)
             for environment in releases.environments_of(row)
             if environment in known
         ],
     )
 
 
-def _progress(row: Release, environment: Environment, succeeded: bool) -> EnvironmentProgress:
+def _progress(row: Release, environment: Environment, succeeded: bool, present: bool) -> EnvironmentProgress:
     verdict = releases.may_be_deployed(row, environment)
     return EnvironmentProgress(
         environment=environment.id,
         name=environment.name,
         succeeded=succeeded,
+        present=present,
         allowed=verdict.allowed,
         reason=verdict.reason,
     )

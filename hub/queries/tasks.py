@@ -86,6 +86,7 @@ class DeploymentView(Reply):
     release: str
     environment: str
     state: str
+    rollback: bool
     created_at: str
     ended_at: str | None
 
@@ -192,6 +193,7 @@ def deployment_view(row: Deployment) -> DeploymentView:
         release=Release.get_by_id(row.release).version,
         environment=Environment.get_by_id(row.environment).name,
         state=str(work.state),
+        rollback=row.rollback,
         created_at=time_text(row.created_at),
         ended_at=at_text(work.ended_at),
     )

@@ -1,5 +1,9 @@
-"""One release: what is in it, where it is, where it may go; and the page before a deployment, which shows its plan."""
+"""One release: what is in it, where it is, where it may go; and the pages before a deployment and before a way back.
 
+Both show the whole plan. From the first, what would change in files can be asked for too.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, g, render_template, request, url_for
@@ -7,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from hub.api.declared import permission
 from hub.errors import HubError
-from hub.operations.previewing import deployment_plan
+from hub.operations.planning import deployment_plan, rollback_plan
 from hub.permissions import Permission
 from hub.queries import releases
 from hub.storage.database import connection
@@ -32,11 +36,43 @@ def show(project: str, version: str) -> ResponseReturnValue:
 @permission(Permission.DEPLOYMENT_CREATE)
 def plan(project: str, version: str, environment: str) -> ResponseReturnValue:
     """What would happen, before the button: every target, step, package and variable, or why it cannot."""
+    return _plan_page(project, version, environment, deployment_plan)
+
+
+@pages.post("/<version>/deploy/<environment>")
+@permission(Permission.DEPLOYMENT_CREATE)
+def deploy(project: str, version: str, environment: str) -> ResponseReturnValue:
+    return _ask("deployment.create", project, version, environment)
+
+
+@pages.post("/<version>/preview/<environment>")
+@permission(Permission.DEPLOYMENT_CREATE)
+def preview(project: str, version: str, environment: str) -> ResponseReturnValue:
+    """On to a task whose log says, for each target, what would change in files."""
+    return _ask("deployment.preview", project, version, environment)
+
+
+@pages.get("/<version>/rollback/<environment>")
+@permission(Permission.DEPLOYMENT_CREATE)
+def way_back(project: str, version: str, environment: str) -> ResponseReturnValue:
+    """What going back would do, before the button; or why it cannot."""
+    return _plan_page(project, version, environment, rollback_plan)
+
+
+@pages.post("/<version>/rollback/<environment>")
+@permission(Permission.DEPLOYMENT_CREATE)
+def roll_back(project: str, version: str, environment: str) -> ResponseReturnValue:
+    return _ask("deployment.rollback", project, version, environment)
+
+
+def _plan_page(
+    project: str, version: str, environment: str, make: Callable[..., dict[str, Any]]
+) -> ResponseReturnValue:
     with connection():
         found = releases.release(g.caller, version, project)
-        preview, refusal = None, ""
+        made, refusal = None, ""
         try:
-            preview = deployment_plan(portal_parts().api, g.caller, _wanted(project, version, environment))
+            made = make(portal_parts().api, g.caller, _wanted(project, version, environment))
         except HubError as error:
             refusal = error.detail
         return render_template(
@@ -44,17 +80,16 @@ def plan(project: str, version: str, environment: str) -> ResponseReturnValue:
             project=project,
             release=found,
             environment=environment,
-            plan=preview,
-            names=_target_names(preview),
+            plan=made,
+            names=_target_names(made),
             refusal=refusal,
+            is_rollback=make is rollback_plan,
         )
 
 
-@pages.post("/<version>/deploy/<environment>")
-@permission(Permission.DEPLOYMENT_CREATE)
-def deploy(project: str, version: str, environment: str) -> ResponseReturnValue:
+def _ask(operation: str, project: str, version: str, environment: str) -> ResponseReturnValue:
     try:
-        made = change("deployment.create", _wanted(project, version, environment))
+        made = change(operation, _wanted(project, version, environment))
     except (Refused, StillAsked) as error:
         back = url_for("releases.show", project=project, version=version)
         return said(back, error.detail, "wait" if isinstance(error, StillAsked) else "bad")

@@ -173,7 +173,8 @@ class PortalHub:
 
     def end_task(self, task: str, state: TaskState = TaskState.SUCCEEDED) -> None:
         with connection(), write_tx():
-            ended = {"state": state, "ended_at": now_ms(), "version": Task.version + 1}
+            at = now_ms()
+            ended = {"state": state, "started_at": at, "ended_at": at, "version": Task.version + 1}
             Task.update(ended).where(Task.id == task).execute()
 
     @contextmanager

@@ -15,6 +15,7 @@ PAGES = (
     "/projects/storefront",
     "/projects/storefront/releases/1.0.0",
     "/projects/storefront/releases/1.0.0/deploy/Development",
+    "/projects/storefront/releases/1.0.0/rollback/Development",
     "/projects/storefront/releases/1.0.0/deploy/Production",
     "/tasks",
     "/tasks?state=failed",

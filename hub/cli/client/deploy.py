@@ -3,7 +3,8 @@
 import click
 
 from hub.cli.client import following, printing
-from hub.cli.client.hub_api import Json, api
+from hub.cli.client.hub_api import api
+from hub.cli.client.plans import show_plan
 from hub.cli.ending import CommandFailed, Status
 
 
@@ -41,7 +42,7 @@ def deploy(
     hub = api(ctx.obj["url"])
     made = hub.post("/deployments", body)
     if plan_only:
-        printing.as_json(made) if as_json else _show_plan(made["plan"])
+        printing.as_json(made) if as_json else show_plan(made["plan"])
         return
     if not watch:
         printing.as_json(made) if as_json else click.echo(f"task {made['task']}: manyarm task logs -f {made['task']}")
@@ -59,22 +60,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise CommandFailed(f"--var {text!r}: expected NAME=VALUE", Status.USAGE)
     return name, value
-
-
-def _show_plan(plan: Json) -> None:
-    click.echo(f"{plan['project']} {plan['release']} to {plan['environment']}")
-    for warning in plan.get("warnings", []):
-        click.echo(f"  ! {printing.plain(warning)}")
-    for number, step in enumerate(plan["steps"], 1):
-        package = f"  {step['package']['id']} {step['package']['version']}" if step["package"] else ""
-        click.echo(f"{number}. {step['name']} ({step['kind']}{package}), when {step['when']}")
-        for name, value in step["properties"].items():
-            if value not in (None, "", [], {}):
-                click.echo(f"     {name}: {printing.plain(str(value)).strip()}")
-        variables = {target["name"]: target["variables"] for target in step["targets"]}
-        for count, batch in enumerate(step["batches"], 1):
-            click.echo(f"   batch {count}: {', '.join(batch)}")
-            for target in batch:
-                for name, value in sorted(variables[target].items()):
-                    if not name.startswith("Manyarm."):
-                        click.echo(f"       {target}: {name} = {printing.plain(value)}")

@@ -49,6 +49,7 @@ class Deployment(Table):
     release = RefField(Release, on_delete="CASCADE")
     environment = RefField(Environment, on_delete="RESTRICT")
     previous_release = IdField(null=True)
+    rollback = BooleanField(default=False)  # It went back to a release that was there before.
     created_at = AtField(default=now_ms)
 
     class Meta:

@@ -8,7 +8,10 @@ import pytest
 from hub.api.app import all_routes
 from hub.operations.catalogue import CATALOGUE
 
-INTERNAL = {"administrator.create-first", "user.create", "user.password", "deployment.create", "package.push-complete"}
+INTERNAL = {
+    "administrator.create-first", "user.create", "user.password", "package.push-complete",
+    "deployment.create", "deployment.rollback", "deployment.preview",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from hub.orchestrator.errors import PlanImpossible
 from hub.orchestrator.plan_codec import decode_plan, encode_plan, shown
 from hub.orchestrator.planner import StepInput, VariableInput, plan
-from runner.contract.job import Job
+from runner.contract.job import INSTALL, PREVIEW, SWITCH, Job
 from runner.contract.variables import Scope
 from tests.hub.orchestrator.plans import counted, inputs, plan_of, target
 
@@ -93,3 +93,48 @@ def test_a_target_or_step_that_is_not_there_is_named():
         plan_of([StepInput("work", "run-script")], ["a"], skip_steps=frozenset({"nothing"}))
     with pytest.raises(PlanImpossible, match="not in Production"):
         plan_of([StepInput("work", "run-script")], ["a"], only_targets=frozenset({"id-x"}))
+
+
+MODES = {"deploy-package": (INSTALL, SWITCH, PREVIEW), "transfer-package": (INSTALL,), "run-script": (INSTALL,)}
+PROCESS = [
+    StepInput("web", "deploy-package", package="storefront", isolation="site", retries=2, timeout_s=3000),
+    StepInput("copy", "transfer-package", package="storefront"),
+    StepInput("check", "run-script"),
+]
+
+
+def test_a_way_back_sends_no_package_and_leaves_out_what_would_need_one():
+    planned = plan_of(PROCESS, ["a"], mode=SWITCH, modes=MODES)
+    assert [(step.name, step.mode) for step in planned.steps] == [("web", SWITCH), ("check", INSTALL)]
+    assert [[ref.package for ref in planned.packages_of(step)] for step in planned.steps] == [["manyarm-runner"]] * 2
+    web = planned.job(planned.steps[0].batches[0][0].id)
+    assert (web.mode, web.package.version if web.package else "") == (SWITCH, "1.4.2")
+    assert planned.job_json(web_id := planned.steps[0].batches[0][0].id)["mode"] == SWITCH, web_id
+    assert "mode" not in planned.job_json(planned.steps[1].batches[0][0].id)
+    assert planned.warnings == ("copy is left out: transfer-package cannot go back without its package",)
+    assert (planned.mode, decode_plan(encode_plan(planned))) == (SWITCH, planned)
+    assert planned.steps[0].prepare_s == planned.steps[1].prepare_s
+
+
+def test_a_preview_asks_all_targets_at_once_once_and_leaves_out_what_changes_something():
+    planned = plan_of(PROCESS, ["a", "b", "c", "d", "e"], mode=PREVIEW, modes=MODES)
+    (web,) = planned.steps
+    assert (web.mode, len(web.batches), web.isolation, web.retries, web.limits.wall_s) == (PREVIEW, 1, "", 0, 600)
+    assert [ref.package for ref in planned.packages_of(web)] == ["manyarm-runner", "storefront"]
+    assert planned.warnings == (
+        "copy is left out: transfer-package does nothing in a preview",
+        "check is left out: run-script does nothing in a preview",
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "steps", "sentence"),
+    [
+        (SWITCH, PROCESS[1:2], "no step of this release can go back without its package; deploy it instead"),
+        (PREVIEW, PROCESS[2:], "no step of this release has anything to preview"),
+    ],
+)
+def test_where_nothing_is_left_of_a_mode_there_is_no_plan(mode, steps, sentence):
+    with pytest.raises(PlanImpossible) as refused:
+        plan_of(steps, ["a"], mode=mode, modes=MODES)
+    assert refused.value.detail == sentence

@@ -8,6 +8,7 @@ from hub.infrastructure.machine_policies import PolicyRequest
 from hub.orchestrator import task_log
 from hub.orchestrator.catching_up import CatchingUp, CatchingUpParts
 from hub.orchestrator.errors import PlanImpossible
+from hub.orchestrator.submitting import plan_shown
 from hub.states import Health, JobState, OutboxState, TaskState, Unavailable
 from hub.storage.database import write_tx
 from hub.storage.models import Event, Job, MachinePolicy, MissedDeployment, Outbox, Target, Task, now_ms
@@ -82,7 +83,7 @@ def test_a_policy_that_fails_makes_the_plan_impossible_and_says_who_and_why(rig)
 def test_a_policy_that_skips_leaves_it_out_and_the_plan_says_so_before_anything_moves(rig):
     two(rig, unavailable=Unavailable.SKIP)
     release = rig.release(STEPS[:1])
-    shown = rig.engine.orchestrator.preview(rig.context, release=release, environment=rig.environment)
+    shown = plan_shown(rig.context, release=release, environment=rig.environment)
     assert shown["steps"][0]["batches"] == [["web-01"]]
     (warning,) = shown["warnings"]
     assert warning.startswith("web-02 is left out: it is unavailable (no heartbeat since")
