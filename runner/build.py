@@ -16,7 +16,7 @@ from runner.steps import step_kinds
 
 # The oldest time that a zip can hold: a build says nothing about when it was made.
 _TIME = (1980, 1, 1, 0, 0, 0)
-_SUFFIXES = frozenset({".py", ".sh", ".txt"})
+_SUFFIXES = frozenset({".py", ".sh", ".bash", ".js", ".ps1", ".psm1", ".txt"})
 _NOT_NEEDED = frozenset({"build.py"})
 
 

@@ -6,7 +6,7 @@ import importlib
 import os
 import re
 from types import ModuleType
-from typing import List
+from typing import List, Tuple
 
 from runner.errors import StepUnknown
 
@@ -26,8 +26,12 @@ def entry(folder: str, name: str, what: str) -> ModuleType:
         except ModuleNotFoundError as error:
             if error.name != module:
                 raise
-    known = ", ".join(found.rpartition(".")[2].replace("_", "-") for found in _modules(folder))
-    raise StepUnknown(f"no {what} is called {name!r}; this runner knows {known}")
+    raise StepUnknown(f"no {what} is called {name!r}; this runner knows {', '.join(names(folder))}")
+
+
+def names(folder: str) -> Tuple[str, ...]:
+    """The name of every entry; none is imported."""
+    return tuple(found.rpartition(".")[2].replace("_", "-") for found in _modules(folder))
 
 
 def entries(folder: str) -> List[ModuleType]:

@@ -15,9 +15,12 @@ from typing import BinaryIO, Dict, Mapping, Tuple
 
 from runner.channel import WorkerChannel
 from runner.errors import ScriptFailed, StepFailed
+from runner.first_line import LINE_MAX_BYTES, Interpreter, found, named_interpreter
 from runner.job_folder import JobFile, JobFolder
 from runner.job_variables import JobVariables
-from runner.language import Language
+from runner.language import Language, Start
+from runner.languages import all_languages
+from runner.languages.shebang import LANGUAGE as SHEBANG
 
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -52,34 +55,51 @@ class ScriptRunner:
     def has_run(self) -> bool:
         return self._count > 0
 
-    def run_text(self, name: str, text: str, language: Language, cwd: Path) -> None:
-        """Run a script that somebody typed.
+    def run_text(self, name: str, text: str, language: Language, cwd: Path, *, strict: bool = True) -> None:
+        """Run a script that somebody typed; a `#!` line in it decides before the language does.
 
         Raises:
             ScriptFailed: it ended with another exit code than 0, by a signal, or called `fail`.
         """
         self._check_user()
-        path = self._tools() / f"{self._count + 1}-{name}.{language.extension}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(text.replace("\r\n", "\n").encode("utf-8", "surrogateescape"))
-        self.run_file(name, path, language, cwd)
+        content = text.replace("\r\n", "\n").encode("utf-8", "surrogateescape")
+        language, _ = _run_by(content, language)
+        extension = f".{language.extensions[0]}" if any(language.extensions[:1]) else ""
+        path = self._tools() / f"{self._count + 1}-{name}{extension}"
+        with _created(path) as stream:
+            stream.write(content)
+        self.run_file(name, path, language, cwd, strict=strict)
 
-    def run_file(self, name: str, path: Path, language: Language, cwd: Path) -> None:
-        """Run a script that lies in a file; the same errors."""
+    def run_file(self, name: str, path: Path, language: Language, cwd: Path, *, strict: bool = True) -> None:
+        """Run a script that lies in a file; the same."""
         self._check_user()
         self._count += 1
-        tools = self._tools()
-        _offer(tools / language.bootstrap)
+        command, environment = self._command(path, language, cwd, strict=strict)
         child = subprocess.Popen(
-            [*language.command(), str(path)],
+            command,
             cwd=cwd,
-            env={**self._environment(), **language.environment(str(tools))},
+            env={**self._environment(), **environment},
             stdin=subprocess.DEVNULL,
             pass_fds=self._descriptors,
         )
         code = child.wait()
         self._settle(name, code)
+
+    def _command(
+        self, path: Path, language: Language, cwd: Path, *, strict: bool
+    ) -> Tuple[Tuple[str, ...], Dict[str, str]]:
+        """What runs a script, and what its language adds to the environment; the bootstrap lies ready."""
+        tools, searched = self._tools(), self.program_environment()["PATH"]
+        with path.open("rb") as stream:
+            language, named = _run_by(stream.read(LINE_MAX_BYTES), language)
+        if named is None:
+            start = Start(language.find(searched), (), str(tools), strict)
+        else:
+            there = found(named, path.name, cwd, searched)
+            start = Start(there.program, there.options, str(tools), strict)
+        for bootstrap in language.bootstrap:
+            _offer(tools / bootstrap)
+        return (*language.command(start), str(path)), language.environment(str(tools))
 
     def _settle(self, name: str, code: int) -> None:
         left = self._channel.script_ended()
@@ -90,7 +110,7 @@ class ScriptRunner:
         if left["failure"] is not None:
             raise ScriptFailed(left["failure"], code if code > 0 else 1)
         if code < 0:
-            raise ScriptFailed(f"script {name} was ended by {signal.Signals(-code).name}", 128 - code)
+            raise ScriptFailed(f"script {name} was ended by {_signal_name(-code)}", 128 - code)
         if code:
             raise ScriptFailed(f"script {name} ended with exit code {code}", code)
 
@@ -154,9 +174,25 @@ class ScriptRunner:
         return size, digest.hexdigest()
 
 
+def _run_by(content: bytes, language: Language) -> Tuple[Language, Interpreter | None]:
+    """The language of what a script's `#!` line names, which may be none of ours; without such a line the given one."""
+    named = named_interpreter(content)
+    if named is None or language.is_run_by(named.name):
+        return language, named
+    return next((known for known in all_languages() if known.is_run_by(named.name)), SHEBANG), named
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        # Those for real time have no names of their own.
+        return f"signal {number}"
+
+
 def _offer(path: Path) -> None:
     if not path.exists():
-        with _created(path) as stream:
+        with _created(path, 0o700) as stream:
             stream.write(bootstrap_text(path.name))
 
 
@@ -169,8 +205,8 @@ def bootstrap_text(name: str) -> bytes:
     return data
 
 
-def _created(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
+def _created(path: Path, mode: int = 0o600) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb")
 
 
 def _exposed(names: Tuple[str, ...], variables: JobVariables) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -23,6 +24,9 @@ from runner.job_variables import JobVariables
 from runner.spool_writer import SpoolWriter
 
 _READ_BYTES = 64 * 1024
+# A message over the limit is read to its end, so that the next one begins where it should; one beyond this is none.
+_SKIP_MAX_BYTES = 64 * 1024 * 1024
+_WANTS_TEXT = b'"reply":"text"'
 
 
 class ServiceDesk:
@@ -50,9 +54,11 @@ class ServiceDesk:
         try:
             message = parse_message(data)
         except MessageRefused as error:
-            return _reply(str(error), is_ok=False, as_text=b'"reply":"text"' in data)
+            return _reply(str(error), is_ok=False, as_text=_WANTS_TEXT in data)
         try:
             text = self._do(message)
+            if message.wants_text and "\0" in text:
+                raise MessageRefused(f"{shown(message.fields['name'])!r} holds a NUL character, which a shell cannot")
         except ContractError as error:
             return _reply(str(error), is_ok=False, as_text=message.wants_text)
         return _reply(text, is_ok=True, as_text=message.wants_text)
@@ -142,6 +148,7 @@ class ServiceSocket:
         self._desk = desk
         self._buffer = bytearray()
         self._unsent = b""
+        self._skipped: _Skipped | None = None
         self.is_closed = False
 
     def fileno(self) -> int:
@@ -172,18 +179,46 @@ class ServiceSocket:
         """The script ended; half a message that it left would spoil the next one's."""
         self._buffer.clear()
         self._unsent = b""
+        self._skipped = None
 
     def _answer_one(self) -> bool:
+        if self._skipped is not None:
+            return self._skip(self._skipped)
         try:
             data = take_frame(self._buffer)
         except MessageRefused as error:
-            self._buffer.clear()
-            self._unsent = _reply(str(error), is_ok=False, as_text=False)
-            return True
+            announced = int.from_bytes(self._buffer[:4], "big")
+            if announced > _SKIP_MAX_BYTES:
+                self._buffer.clear()
+                announced = 0
+            else:
+                del self._buffer[:4]
+            return self._skip(_Skipped(str(error), announced))
         if data is None:
             return False
         self._unsent = self._desk.answer(data)
         return True
+
+    def _skip(self, skipped: _Skipped) -> bool:
+        """Let a refused message pass; its answer comes behind its last byte."""
+        passing = bytes(self._buffer[: skipped.left])
+        del self._buffer[: skipped.left]
+        skipped.left -= len(passing)
+        skipped.wants_text = skipped.wants_text or _WANTS_TEXT in passing
+        self._skipped = skipped if skipped.left else None
+        if skipped.left:
+            return False
+        self._unsent = _reply(skipped.sentence, is_ok=False, as_text=skipped.wants_text)
+        return True
+
+
+@dataclass
+class _Skipped:
+    """A message that is refused for its length, while it passes."""
+
+    sentence: str
+    left: int
+    wants_text: bool = False
 
 
 def _reply(text: str, *, is_ok: bool, as_text: bool) -> bytes:

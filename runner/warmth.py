@@ -22,7 +22,8 @@ def warm_up() -> None:
     for name in ("steps", "languages", "formats"):
         catalogue.entries(name)
     for language in catalogue.entries("languages"):
-        bootstrap_text(language.LANGUAGE.bootstrap)
+        for bootstrap in language.LANGUAGE.bootstrap:
+            bootstrap_text(bootstrap)
     Patterns(["a text of many\nlines & 'signs'"])
     own_name()
 

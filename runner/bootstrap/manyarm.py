@@ -1,4 +1,8 @@
-"""What a Python script of a job may ask of its supervisor; found by `import manyarm`."""
+"""What a Python script of a job may ask of its supervisor; found by `import manyarm`.
+
+As a program, `manyarm.py VERB TEXT…`, it asks for scripts of other languages; where a value or a message is `-`, it is
+read from standard input: arguments are for every process to see.
+"""
 
 from __future__ import annotations
 
@@ -73,10 +77,69 @@ def _exchange(descriptor: int, data: bytes) -> dict[str, Any]:
 
 
 def _read(descriptor: int, size: int) -> bytes:
-    data = b""
+    data = bytearray()
     while len(data) < size:
         piece = os.read(descriptor, size - len(data))
         if not piece:
             raise ManyarmError("the supervisor is gone")
         data += piece
-    return data
+    return bytes(data)
+
+
+def _main(words: list[str]) -> int:
+    verb = words[0] if words else "manyarm"
+    try:
+        _do(verb, [os.fsencode(word).decode("utf-8") for word in words[1:]])
+    except UnicodeDecodeError:
+        sentence = "expected UTF-8 text, found other bytes"
+    except (ManyarmError, OSError) as error:
+        sentence = str(error)
+    else:
+        return 0
+    sys.stderr.buffer.write(f"{verb}: {sentence}\n".encode("utf-8", "surrogateescape"))
+    return 1
+
+
+def _do(verb: str, texts: list[str]) -> None:
+    is_secret = verb == "set_variable" and "--secret" in (texts[:1] + texts[2:])
+    if is_secret:
+        del texts[0 if texts[0] == "--secret" else 2]
+    if verb not in _TEXTS or len(texts) not in _TEXTS[verb]:
+        raise ManyarmError(f"expected one of {', '.join(_TEXTS)}, and what it is to say")
+    if texts[-1] == "-" and verb not in ("get_variable", "new_artifact"):
+        texts[-1] = sys.stdin.buffer.read().decode("utf-8")
+    first, second = texts[0], "".join(texts[1:])
+    if verb == "get_variable":
+        _print(first, get_variable(first))
+    elif verb == "set_variable":
+        set_variable(first, second, is_secret)
+    elif verb == "new_artifact":
+        new_artifact(first, second)
+    elif verb == "progress":
+        if not (first.isascii() and first.isdigit()):
+            raise ManyarmError("PERCENT must be a number from 0 to 100")
+        progress(int(first), second)
+    elif verb == "warn":
+        warn(first)
+    else:
+        fail(first)
+
+
+def _print(name: str, value: str) -> None:
+    if "\0" in value:
+        raise ManyarmError(f"{name!r} holds a NUL character, which a shell cannot")
+    sys.stdout.buffer.write(value.encode("utf-8"))
+
+
+# How many each verb takes.
+_TEXTS = {
+    "get_variable": (1,),
+    "set_variable": (2,),
+    "new_artifact": (1, 2),
+    "progress": (1, 2),
+    "warn": (1,),
+    "fail": (1,),
+}
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

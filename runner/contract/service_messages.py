@@ -57,7 +57,7 @@ def parse_message(data: bytes) -> ServiceMessage:
     try:
         value = parse_object(data)
     except JobMalformed as error:
-        raise MessageRefused("a service message is one JSON object") from error
+        raise MessageRefused(_why_no_message(error)) from error
     verb = value.pop("do", None)
     if not isinstance(verb, str) or verb not in VERBS:
         raise MessageRefused(f"no service message is called {shown(str(verb))!r}")
@@ -82,7 +82,18 @@ def _field(verb: str, name: str, value: Mapping[str, Any]) -> Any:
         raise MessageRefused(f"{verb}: {name} must be {_TYPE_NAMES[wanted]}")
     if isinstance(found, str) and len(found.encode("utf-8")) > VALUE_MAX_BYTES:
         raise MessageRefused(f"{verb}: {name} has at most {VALUE_MAX_BYTES} bytes")
+    # No shell can hold one, and no text column of PostgreSQL.
+    if isinstance(found, str) and "\0" in found:
+        raise MessageRefused(f"{verb}: {name} holds a NUL character, which no text of ours may")
     return found
+
+
+def _why_no_message(error: JobMalformed) -> str:
+    if isinstance(error.__cause__, UnicodeDecodeError):
+        return "a service message is UTF-8 text; this one holds other bytes"
+    if isinstance(error.__cause__, UnicodeEncodeError):
+        return "a service message holds whole characters; this one has half of a surrogate pair"
+    return "a service message is one JSON object"
 
 
 def frame(data: bytes) -> bytes:

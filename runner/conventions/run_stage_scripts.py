@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import List, Tuple
 
 from runner.deployment import RunningDeployment
-from runner.language import Language
-from runner.languages import all_languages, find_language
+from runner.languages import find_language
+from runner.packaged_scripts import packaged_scripts
 
 
 @dataclass(frozen=True)
@@ -42,26 +40,18 @@ class RunStageScripts:
         if text and text.strip():
             language = find_language(deployment.properties["shell"])
             deployment.say(f"running the step's {self.stage} script")
-            deployment.scripts.run_text(self.stage, text, language, deployment.release or deployment.folder.work)
+            folder, strict = deployment.release or deployment.folder.work, deployment.properties["strict"]
+            deployment.scripts.run_text(self.stage, text, language, folder, strict=strict)
 
     def _run_packaged(self, deployment: RunningDeployment) -> None:
         if deployment.release is None:
             return
-        found = self._packaged(deployment.release)
+        found = packaged_scripts(deployment.release, self.stage)
         if not found:
             return
         path, language = found[0]
         for other, _ in found[1:]:
             deployment.warn(f"{other.name} is not run: {path.name} is")
         deployment.say(f"running the package's {path.name}")
-        deployment.scripts.run_file(self.stage, path, language, deployment.release)
-
-    def _packaged(self, folder: Path) -> List[Tuple[Path, Language]]:
-        """Files of this stage, bash before Python; symbolic links are not followed."""
-        names = {path.name.casefold(): path for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
-        found: List[Tuple[Path, Language]] = []
-        for language in all_languages():
-            path = names.get(f"{self.stage}.{language.extension}".casefold())
-            if path is not None:
-                found.append((path, language))
-        return found
+        strict = deployment.properties["strict"]
+        deployment.scripts.run_file(self.stage, path, language, deployment.release, strict=strict)

@@ -10,8 +10,9 @@ class RunTypedScript:
     name = "run script"
 
     def install(self, deployment: RunningDeployment) -> None:
+        text, strict = deployment.properties["script"], deployment.properties["strict"]
         language = find_language(deployment.properties["shell"])
-        deployment.scripts.run_text("script", deployment.properties["script"], language, deployment.folder.work)
+        deployment.scripts.run_text("script", text, language, deployment.folder.work, strict=strict)
 
     def rollback(self, deployment: RunningDeployment) -> None:
         """What a script did, only a script can take back."""

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import Tuple
 
-from runner.errors import StepFailed
-from runner.language import Language
+from runner.language import Language, Start, on_path
 
 
-def _command() -> Tuple[str, ...]:
-    bash = shutil.which("bash")
-    if bash is None:
-        raise StepFailed(f"this machine has no bash on its path ({os.environ.get('PATH', '')})")
-    return (bash, "--noprofile", "--norc")
+def _command(start: Start) -> Tuple[str, ...]:
+    strict = ("-e", "-o", "pipefail") if start.strict else ()
+    return (start.program, "--noprofile", "--norc", *strict, *start.options)
 
 
 LANGUAGE = Language(
     name="bash",
-    extension="sh",
+    extensions=("sh", "bash"),
+    preference=1,
+    programs=("bash",),
+    find=on_path("bash"),
     command=_command,
-    bootstrap="manyarm.sh",
-    environment=lambda folder: {"BASH_ENV": f"{folder}/manyarm.sh"},
+    bootstrap=("manyarm.bash",),
+    environment=lambda tools: {"BASH_ENV": f"{tools}/manyarm.bash"},
 )

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from typing import Tuple
 
-from runner.errors import StepFailed
-from runner.language import Language
+from runner.language import Language, Start, on_path
 
 
-def _command() -> Tuple[str, ...]:
-    python = sys.executable or shutil.which("python3")
-    if not python:
-        raise StepFailed(f"this machine has no python3 on its path ({os.environ.get('PATH', '')})")
+def _find(path: str) -> str:
+    return sys.executable or on_path("python3")(path)
+
+
+def _command(start: Start) -> Tuple[str, ...]:
     # Unbuffered: a line is in the log when it is printed, and none is lost when the script is ended.
-    return (python, "-u")
+    return (start.program, "-u", *start.options)
 
 
 LANGUAGE = Language(
     name="python",
-    extension="py",
+    extensions=("py",),
+    preference=2,
+    programs=("python",),
+    find=_find,
     command=_command,
-    bootstrap="manyarm.py",
-    environment=lambda folder: {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
+    bootstrap=("manyarm.py",),
+    environment=lambda tools: {"PYTHONPATH": tools, "PYTHONDONTWRITEBYTECODE": "1"},
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from runner.contract.step_kind import Property, StepKind
 from runner.conventions.offer_account import OfferAccount
 from runner.conventions.run_typed_script import RunTypedScript
+from runner.languages import script_properties
 from runner.pipeline import Step
 
 _OFFER_ACCOUNT = OfferAccount()
@@ -16,7 +17,7 @@ STEP = Step(
         description="Runs a script on the hub with a cloud account as its tools expect it: aws, az, gcloud, or others.",
         needs_package=False,
         properties=(
-            Property("shell", "choice", help="The script's language.", default="bash", choices=("bash", "python")),
+            *script_properties(),
             Property("script", "script", help="What to run; the cloud's tool is signed in.", required=True),
             Property("account", "text", help="The account to use; without it, that of the cloud target."),
             Property(

@@ -10,6 +10,7 @@ from runner.conventions.replace_structured_values import ReplaceStructuredValues
 from runner.conventions.run_stage_scripts import RunStageScripts
 from runner.conventions.substitute_in_files import SubstituteInFiles
 from runner.conventions.transform_xml import TransformXml
+from runner.languages import script_properties
 from runner.pipeline import Step
 
 STEP = Step(
@@ -39,9 +40,7 @@ STEP = Step(
                 help="Globs of configuration files (JSON, YAML, XML, TOML, …) whose values are replaced by path.",
                 default=[],
             ),
-            Property(
-                "shell", "choice", help="Language of the scripts below.", default="bash", choices=("bash", "python")
-            ),
+            *script_properties(),
             Property("pre_deploy", "script", help="Runs before variables are filled in.", default=""),
             Property("deploy", "script", help="Runs after that, before `current` moves.", default=""),
             Property("post_deploy", "script", help="Runs once `current` points to the new release.", default=""),

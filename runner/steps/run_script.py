@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runner.contract.step_kind import Property, StepKind
 from runner.conventions.run_typed_script import RunTypedScript
+from runner.languages import script_properties
 from runner.pipeline import Step
 
 STEP = Step(
@@ -13,7 +14,7 @@ STEP = Step(
         description="Runs a script in an empty directory of its own; it asks for variables by name.",
         needs_package=False,
         properties=(
-            Property("shell", "choice", help="The script's language.", default="bash", choices=("bash", "python")),
+            *script_properties(),
             Property("script", "script", help="What to run; `get_variable NAME` gives a value.", required=True),
         ),
     ),

@@ -57,7 +57,7 @@ def test_step_kinds_are_read_back_as_they_were_written():
     assert set(kinds) == {name.replace("_", "-") for name in files}
     assert kinds["deploy-package"].needs_package
     assert not kinds["run-script"].needs_package
-    assert kinds["run-script"].check({"script": "x"}) == {"shell": "bash", "script": "x"}
+    assert kinds["run-script"].check({"script": "x"}) == {"shell": "bash", "strict": True, "script": "x"}
     assert all(isinstance(kind, StepKind) and kind.title and kind.description for kind in kinds.values())
     for properties, field in (
         ({}, "script"),

@@ -166,7 +166,7 @@ def test_what_a_target_set_is_never_expanded(rig):
 def test_an_unknown_kind_of_step_and_an_unknown_property_are_named(rig):
     run = rig.run(rig.job("make-coffee"))
     assert "no step kind is called 'make-coffee'" in run.outcome["message"]
-    assert "deploy-package, run-script" in run.outcome["message"]
+    assert "this runner knows cloud-script, deploy-package, " in run.outcome["message"]
     run = rig.run(rig.job(properties={"script": "true", "shel": "bash"}))
     assert "properties.shel" in run.outcome["message"]
     run = rig.run(rig.job(properties={}))

@@ -34,6 +34,9 @@ PARTS = {
         lambda: shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin"),
         "apt-get install -y --no-install-recommends openssh-server",
     ),
+    "node": Part(
+        lambda: shutil.which("node") or shutil.which("nodejs"), "apt-get install -y --no-install-recommends nodejs"
+    ),
     "namespaces": Part(
         may_lay_cables, "apt-get install -y --no-install-recommends iproute2 (and run the tests as root)"
     ),

@@ -1,0 +1,3 @@
+#!/bin/sh
+# The program in MANYARM_HELPER, by which scripts of any other language ask: helper.sh get_variable NAME, …
+exec "$MANYARM_PYTHON" -I -S -B "${0%/*}/manyarm.py" "$@"
