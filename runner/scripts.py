@@ -129,6 +129,8 @@ class ScriptRunner:
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
         environment.setdefault("PATH", _PATH)
         environment.setdefault("HOME", self._job_file.home)
+        # By it a spoke finds what a supervisor that was killed has left, whatever session and parent that has now.
+        environment["MANYARM_JOB"] = self._job_file.cid
         return {**environment, **self.offered}
 
     def _environment(self) -> Dict[str, str]:

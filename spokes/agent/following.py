@@ -83,6 +83,7 @@ class Follower:
                 shipper.settle()
             if seen.lost:
                 known = f"its supervisor ended without a word after {watch.position.records} records of output"
+                known += f"; {seen.ended} processes that it had left were ended" if seen.ended else ""
                 return self._result_without_outcome(entry, watch, known)
             if seen.outcome is not None and _is_sent(seen, shipper):
                 result = self._result_of(entry, site, seen.outcome, watch)

@@ -14,7 +14,7 @@ from spokes.agent.home import ID
 from spokes.agent.machine import Seen
 from spokes.agent.notice import FolderNotice
 from spokes.agent.private_files import write_private
-from spokes.agent.processes import ProcessName, end_session
+from spokes.agent.processes import ProcessName, end_job
 from spokes.agent.spool import OVERHEAD, RECORD_MAX, Position, after_whole_records
 from wire.canonical import JsonObject
 from wire.messages import Limits
@@ -155,9 +155,9 @@ def supervisor_of(folder: Path) -> ProcessName | None:
 
 
 def end_what_is_left(folder: Path) -> int:
-    """End all processes of a supervisor's session, after it died without an outcome; returns how many."""
+    """End all processes of a job whose supervisor died without an outcome; returns how many."""
     leader = supervisor_of(folder)
-    return 0 if leader is None else end_session(leader)
+    return 0 if leader is None else end_job(leader, folder.name)
 
 
 def _content(path: Path, most: int) -> bytes | None:

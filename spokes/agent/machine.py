@@ -45,7 +45,8 @@ class Seen:
 
     `data` are whole records of the spool from where the watch stood, `after` is where it stands now. `outcome` is the
     file of that name, given as soon as it exists, though there may be more data. `lost`: no outcome, no more data, and
-    no supervisor that could still write any. `cut_off`: nobody could look just now.
+    no supervisor that could still write any; `ended` processes that it left behind were killed. `cut_off`: nobody could
+    look just now.
     """
 
     data: bytes
@@ -53,6 +54,7 @@ class Seen:
     outcome: bytes | None
     lost: bool
     cut_off: bool = False
+    ended: int = 0
 
 
 class Watch(Protocol):

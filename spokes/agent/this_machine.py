@@ -9,6 +9,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
@@ -114,14 +115,20 @@ class ThisMachine:
 
 
 class _LocalWatch(FolderWatch):
-    """Ends what a dead supervisor has left behind, once."""
+    """Ends what a dead supervisor has left behind."""
+
+    def __init__(self, folder: Path, process: int | None) -> None:
+        super().__init__(folder, process)
+        self._ended = 0
 
     def read(self, limit: int, wait_s: float) -> Seen:
         seen = super().read(limit, wait_s)
         if seen.lost:
             ended = end_what_is_left(self._folder)
+            self._ended += ended
             if ended:
                 logger.warning("processes of a dead supervisor ended", extra={"job": self._folder.name, "count": ended})
+            return replace(seen, ended=self._ended)
         return seen
 
 

@@ -27,7 +27,7 @@ import sys
 import threading
 import time
 import zlib
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 _HEAD = struct.Struct(">II")
 _FOLDERS = ("jobs", "chunks", "packages", "runners", "locks", "applications", "run")
@@ -37,6 +37,8 @@ _OUTCOME_MAX = 8 * 1024 * 1024
 _OLD_S = 3600
 _RESTED_NS = 2 * 10**9
 _LOOK_EVERY_S = 0.01
+# Whatever forks while we look is found by the next look.
+_LOOKS, _BETWEEN_LOOKS_S = 20, 0.02
 _IN_MODIFY, _IN_MOVED_TO = 0x2, 0x80
 _STARTED, _JOB = "started", "job.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -247,8 +249,9 @@ class Hand:
 
     def end(self, request: Dict[str, Any], _: bytes) -> Tuple[Dict[str, Any], bytes]:
         """Kill what a dead supervisor has left behind."""
-        leader = _supervisor(self._place("jobs/" + _inside(request["cid"])))
-        return {"count": 0 if leader is None else _end_session(leader)}, b""
+        cid = _inside(request["cid"])
+        leader = _supervisor(self._place("jobs/" + cid))
+        return {"count": 0 if leader is None else _end_job(leader, cid)}, b""
 
     def close(self) -> None:
         with self._lock:
@@ -687,23 +690,52 @@ def _answers(pid: int) -> bool:
     return True
 
 
-def _end_session(leader: Tuple[int, int, str]) -> int:
+def _end_job(leader: Tuple[int, int, str], cid: str) -> int:
+    """KILL what is of a dead supervisor's session, or marked as its job's, or below such; but nothing of ourselves."""
     pid, start_time, boot = leader
     if boot != _boot_id() or pid <= 1 or not start_time:
         return 0
+    ended = set()
+    for _ in range(_LOOKS):
+        left = _left_behind(pid, start_time, b"MANYARM_JOB=" + cid.encode())
+        if not left:
+            break
+        for other in left:
+            with contextlib.suppress(OSError):
+                os.kill(other, signal.SIGKILL)
+                ended.add(other)
+        time.sleep(_BETWEEN_LOOKS_S)
+    return len(ended)
+
+
+def _left_behind(leader: int, since: int, mark: bytes) -> Set[int]:
     # While a session has members the kernel gives its leader's number to nobody: another's pid means that none is left.
-    holder = _stat(pid)
-    if holder is not None and int(holder[19]) != start_time:
-        return 0
-    ended = 0
-    for other in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
-        fields = _stat(other)
-        if fields is None or int(fields[3]) != pid or int(fields[19]) < start_time:
+    holder = _stat(leader)
+    is_theirs = holder is None or int(holder[19]) == since
+    children: Dict[int, List[int]] = {}
+    waiting = []
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        fields = _stat(pid)
+        if fields is None or fields[0] in ("Z", "X"):
             continue
-        with contextlib.suppress(OSError):
-            os.kill(other, signal.SIGKILL)
-            ended += 1
-    return ended
+        children.setdefault(int(fields[1]), []).append(pid)
+        if int(fields[19]) >= since and ((is_theirs and int(fields[3]) == leader) or mark in _marks(pid)):
+            waiting.append(pid)
+    found: Set[int] = set()
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found and pid != os.getpid():
+            found.add(pid)
+            waiting += children.get(pid, [])
+    return found
+
+
+def _marks(pid: int) -> List[bytes]:
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
 
 
 def _boot_id() -> str:

@@ -34,6 +34,7 @@ class RemoteWatch:
         self._nobody_since: float | None = None
         self._cut_off_since: float | None = None
         self._swept = False
+        self._ended = 0
         self.position = places.load(cid)
 
     def read(self, limit: int, wait_s: float) -> Seen:
@@ -60,9 +61,7 @@ class RemoteWatch:
         data = spool[: after.offset - self.position.offset]
         self.position = after
         lost = not data and self._outcome is None and self._is_lost(shown["supervisor"])
-        if lost:
-            self._sweep()
-        return Seen(data, after, self._outcome, lost)
+        return Seen(data, after, self._outcome, lost, ended=self._sweep() if lost else 0)
 
     def go_back(self, position: Position) -> None:
         self.position = position
@@ -109,15 +108,16 @@ class RemoteWatch:
             self._nobody_since = now
         return now - self._nobody_since > _APPEARS_WITHIN_S
 
-    def _sweep(self) -> None:
-        """End what a dead supervisor has left behind, once."""
+    def _sweep(self) -> int:
+        """End what a dead supervisor has left behind, once; how many processes that was."""
         if self._swept:
-            return
+            return self._ended
         self._swept = True
         try:
-            ended = self._connecting.ask("end", cid=self._cid).shown["count"]
+            self._ended = int(self._connecting.ask("end", cid=self._cid).shown["count"])
         except (MachineUnreachable, Refused, Fault) as error:
             logger.warning("a dead supervisor's processes may live", extra={"job": self._cid, "why": str(error)})
-            return
-        if ended:
-            logger.warning("processes of a dead supervisor ended", extra={"job": self._cid, "count": ended})
+            return 0
+        if self._ended:
+            logger.warning("processes of a dead supervisor ended", extra={"job": self._cid, "count": self._ended})
+        return self._ended

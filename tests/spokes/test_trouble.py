@@ -1,5 +1,6 @@
 """What the machine does to a spoke: a disk that takes nothing for a while, a daemon that is told to go at a bad moment."""
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from spokes.agent.errors import GatewayUnreachable, JournalFailed
-from spokes.agent.processes import ProcessName, boot_id, end_session, start_time
+from spokes.agent.processes import ProcessName, boot_id, end_job, start_time
 from spokes.agent.sites import OneSite
 from tests.fakes.memory import MemoryConnection
 from tests.fakes.spoke_home import serving
@@ -153,12 +154,30 @@ def test_a_stranger_who_leads_a_session_under_a_used_pid_is_not_ended():
     stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
         started = start_time(stranger.pid)
-        assert end_session(ProcessName(stranger.pid, started - 1, boot_id())) == 0
+        assert end_job(ProcessName(stranger.pid, started - 1, boot_id()), "a" * 32) == 0
         assert stranger.poll() is None
-        assert end_session(ProcessName(stranger.pid, started, boot_id())) == 1
+        assert end_job(ProcessName(stranger.pid, started, boot_id()), "a" * 32) == 1
         assert stranger.wait(timeout=10) == -signal.SIGKILL
     finally:
         stranger.kill()
+
+
+def test_what_a_job_started_is_found_by_its_mark_and_another_jobs_is_left_alone():
+    mine, others = (
+        subprocess.Popen(["sleep", "60"], start_new_session=True, env={**os.environ, "MANYARM_JOB": cid * 32})
+        for cid in "ab"
+    )
+    try:
+        # A leader that is long gone, on this boot.
+        assert end_job(ProcessName(2**22 - 1, 1, boot_id()), "a" * 32) == 1
+        assert mine.wait(timeout=10) == -signal.SIGKILL
+        assert others.poll() is None
+        assert end_job(ProcessName(2**22 - 1, start_time(others.pid) + 1, boot_id()), "b" * 32) == 0
+        assert end_job(ProcessName(2**22 - 1, 1, "another boot"), "b" * 32) == 0
+    finally:
+        mine.kill()
+        others.kill()
+        others.wait()
 
 
 def test_an_artifact_that_a_leaving_daemon_could_not_bring_is_brought_by_the_next_one(world):
