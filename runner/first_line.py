@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Tuple
 
 from runner.errors import StepFailed
+from runner.language import which
 
 # The kernel reads 255 bytes of it.
 LINE_MAX_BYTES = 4096
@@ -53,7 +52,7 @@ def found(interpreter: Interpreter, script: str, cwd: Path, path: str) -> Interp
     """
     program = interpreter.program
     if "/" not in program:
-        place = shutil.which(program, path=path)
+        place = which(program, path)
         if place is None:
             raise StepFailed(f"{script} wants to be run by {program!r}, which is not on this machine's path ({path})")
         return Interpreter(place, interpreter.options)
@@ -63,6 +62,8 @@ def found(interpreter: Interpreter, script: str, cwd: Path, path: str) -> Interp
 
 
 def _split(text: str) -> Tuple[str, ...]:
+    import shlex  # late: only a first line with options needs it
+
     try:
         return tuple(shlex.split(text))
     except ValueError:

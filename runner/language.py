@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 from dataclasses import dataclass
 from typing import Callable, Dict, Tuple
 
@@ -58,12 +58,18 @@ class Language:
         return bool(names) and re.fullmatch(rf"(?:{names})[0-9.]*", program) is not None
 
 
+def which(name: str, path: str) -> str | None:
+    """A program's place on a path; as `shutil.which`, which takes half of a start to import."""
+    places = (os.path.join(folder, name) for folder in path.split(os.pathsep) if folder)  # noqa: PTH118  texts
+    return next((place for place in places if os.path.isfile(place) and os.access(place, os.X_OK)), None)  # noqa: PTH113
+
+
 def on_path(*names: str) -> Callable[[str], str]:
     """Finds the first of these programs that is on a path."""
 
     def find(path: str) -> str:
         for name in names:
-            found = shutil.which(name, path=path)
+            found = which(name, path)
             if found is not None:
                 return found
         raise StepFailed(f"this machine has no {names[0]} on its path ({path})")

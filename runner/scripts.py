@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import pkgutil
 import re
 import signal
 import stat
 import subprocess
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Dict, Mapping, Tuple
+from typing import Any, BinaryIO, Dict, Mapping, Tuple
 
+from runner import bootstrap as helpers
 from runner.channel import WorkerChannel
 from runner.errors import ScriptFailed, StepFailed
 from runner.first_line import LINE_MAX_BYTES, Interpreter, found, named_interpreter
@@ -159,6 +158,8 @@ class ScriptRunner:
         self._channel.artifact({"name": name, "path": str(target), "size": size, "sha256": digest})
 
     def _copied(self, source: str, target: Path) -> Tuple[int, str]:
+        import hashlib  # late: few scripts leave artifacts
+
         digest = hashlib.sha256()
         size = 0
         with os.fdopen(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as reading, _created(target) as writing:
@@ -201,10 +202,12 @@ def _offer(path: Path) -> None:
 @lru_cache(maxsize=None)
 def bootstrap_text(name: str) -> bytes:
     """The functions that a language's scripts find; read once, and ahead of its job by a supervisor that stands by."""
-    data = pkgutil.get_data("runner.bootstrap", name)
-    if data is None:
-        raise StepFailed(f"the runner's {name} is missing")
-    return data
+    # Both a folder's loader and an archive's offer it; pkgutil, which asks them, would have to be imported.
+    loader: Any = helpers.__loader__
+    try:
+        return bytes(loader.get_data(f"{helpers.__path__[0]}/{name}"))
+    except OSError as error:
+        raise StepFailed(f"the runner's {name} is missing") from error
 
 
 def _created(path: Path, mode: int = 0o600) -> BinaryIO:
