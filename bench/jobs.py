@@ -18,7 +18,7 @@ SPOKES, JOBS = 50, 1_000
 
 def jobs(*, quick: bool) -> list[Table]:
     """Rounds of 1,000 jobs, with the bare exchange before and after each."""
-    spokes, count, rounds = (10, 100, 2) if quick else (SPOKES, JOBS, 5)
+    spokes, count, rounds = (5, 50, 1) if quick else (SPOKES, JOBS, 5)
     # Fifty spokes that enrol from one address in a minute are refused by the gateway: here each has one of its own.
     with (
         metered() as door,

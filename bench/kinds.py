@@ -37,13 +37,13 @@ Found = dict[tuple[str, str], Transfer]
 def kinds(*, quick: bool) -> list[Table]:
     """Two hubs: one with nothing in between for the times, one with doors for the bytes; then a relay with a crowd."""
     with every_kind() as world:
-        times = _round_trips(world, 12 if quick else 100)
+        times = _round_trips(world, 3 if quick else 100)
     with every_kind_counted() as (world, doors), tempfile.TemporaryDirectory(dir=room()) as name:
         folder = Path(name)
         found: Found = {}
         size = _SIZE // 10 if quick else _SIZE
         sizes = _packages(world, doors, folder, size, 1 if quick else 2, found)
-    return [_times_table(times), _packages_table(size, sizes, found), _memory_table(50 if quick else _JUDGED_SPOKES)]
+    return [_times_table(times), _packages_table(size, sizes, found), _memory_table(20 if quick else _JUDGED_SPOKES)]
 
 
 # Round trips

@@ -20,10 +20,10 @@ _TRACING = Path(__file__).parent / "tracing"
 
 def round_trip(*, quick: bool) -> list[Table]:
     """The timed rounds, then the same once more with notes, for the breakdown."""
-    rounds = 12 if quick else 100
+    rounds = 3 if quick else 100
     with warm_ssh() as ssh, running_hub() as stage:
         times = _rounds(stage, ssh, rounds)
-    return [_table(times), _breakdown(10 if quick else 50)]
+    return [_table(times), _breakdown(3 if quick else 50)]
 
 
 def _rounds(stage: Stage, ssh: WarmSsh, rounds: int) -> dict[str, list[float]]:

@@ -1,20 +1,70 @@
-"""Each bench at a small size, on a whole hub: its table is there, its figures add up."""
+"""Each bench at a small size, all of them on one whole hub: its table is there, its figures add up."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 
 import bench.__main__ as command
-from bench import jobs, kinds, logs, packages, relay_memory, roundtrip
+from bench import every_kind, jobs, kinds, logs, packages, relay_memory, roundtrip
 from bench.every_kind import KINDS
+from bench.meter import Meter, metered
+from bench.stage import Stage, running_hub
 from tests.services.requires import requires
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-@pytest.fixture(autouse=True)
-def _parts():
+class Lent(Stage):
+    """What a bench gets for a hub of its own; several of them call their spoke by the same name."""
+
+    def add_spoke(self, name: str, *, standby: bool = True) -> None:
+        if not self.whole.spoke_home(name).exists():
+            super().add_spoke(name, standby=standby)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory) -> Iterator[tuple[Lent, Meter]]:
+    """The one hub: with all that any bench asks of its own, and its gateway behind a door that counts."""
     requires("rabbitmq")
+    notes = tmp_path_factory.mktemp("notes") / "trace"
+    asked = {"PYTHONPATH": str(roundtrip._TRACING), "BENCH_TRACE": str(notes), **every_kind._HOUSE}
+    with metered() as door, running_hub(**asked, MANYARM_PUBLIC_NAME=f"127.0.0.1:{door.port}") as stage:
+        door.target = stage.gateway_port
+        lent = Lent(stage.whole)
+        yield lent, door
+        lent.close()
+
+
+@pytest.fixture(autouse=True)
+def _every_bench_has_it_lent(hub, monkeypatch):
+    stage, _ = hub
+
+    @contextmanager
+    def lent(**environ: str) -> Iterator[Stage]:
+        if trace := environ.get("BENCH_TRACE"):
+            Path(trace).symlink_to(stage.whole.environ["BENCH_TRACE"])
+        yield stage
+
+    for bench in (roundtrip, jobs, logs, packages, every_kind):
+        monkeypatch.setattr(bench, "running_hub", lent)
+
+
+def gateways_door_first(door: Meter) -> Callable[[], AbstractContextManager[Meter]]:
+    """For a bench that opens several doors, of which the first stands before the gateway."""
+    there = [door]
+
+    @contextmanager
+    def opened() -> Iterator[Meter]:
+        if there:
+            yield there.pop()
+            return
+        with metered() as another:
+            yield another
+
+    return opened
 
 
 def test_round_trip(monkeypatch):
@@ -41,8 +91,10 @@ def test_logs(monkeypatch):
     assert table.figures[2].value == pytest.approx(10_000 / table.figures[1].value * 1e3)
 
 
-def test_packages(monkeypatch, tmp_path):
+def test_packages(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(packages, "_SIZE", 20_000_000)
+    monkeypatch.setattr(packages, "_SPOKE", "packages")
+    monkeypatch.setattr(packages, "metered", gateways_door_first(hub[1]))
     monkeypatch.setattr(packages, "room", lambda: str(tmp_path))
     (table,) = packages.packages(quick=True)
     names = [figure.name for figure in table.figures]
@@ -51,13 +103,20 @@ def test_packages(monkeypatch, tmp_path):
 
 
 @pytest.mark.timeout(300)
-def test_kinds(monkeypatch, tmp_path):
+def test_kinds(hub, broker_node, monkeypatch, tmp_path):
+    """Both worlds are one here: that with the doors."""
     requires("sshd")
+    monkeypatch.setattr(every_kind, "metered", gateways_door_first(hub[1]))
     monkeypatch.setattr(kinds, "_WARM_UP", 1)
+    monkeypatch.setattr(kinds, "_SETTLE_S", 0.3)
     monkeypatch.setattr(kinds, "_SIZE", 20_000_000)
     monkeypatch.setattr(kinds, "room", lambda: str(tmp_path))
     monkeypatch.setattr(relay_memory, "_BEAT_EVERY_S", 1)
-    times, sent, relay = kinds.kinds(quick=True)
+    monkeypatch.setattr(relay_memory, "running_broker", lambda: nullcontext(broker_node))
+    with every_kind.every_kind_counted() as (world, doors):
+        monkeypatch.setattr(kinds, "every_kind", lambda: nullcontext(world))
+        monkeypatch.setattr(kinds, "every_kind_counted", lambda: nullcontext((world, doors)))
+        times, sent, relay = kinds.kinds(quick=True)
     ssh, _, polling, listening, *_, added = times.figures
     assert listening.ratios["polling"] == pytest.approx(listening.value / polling.value)
     assert listening.ratios["warm ssh"] == pytest.approx(listening.value / ssh.value)
