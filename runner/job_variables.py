@@ -21,6 +21,7 @@ class JobVariables:
         self._step = job.step.name
         self._target = job.target.name
         self._values: Dict[str, str] = {**job.variables, **job.literals, **secrets}
+        self._secrets = tuple(value for value in secrets.values() if value)
         self._folded: Dict[str, str] = {name.casefold(): name for name in self._values}
         self._verbatim: Set[str] = {*secrets, *job.literals} | {
             name for name in self._values if _OUTPUT_NAME.match(name)
@@ -51,6 +52,10 @@ class JobVariables:
 
     def expand(self, text: str, source: str, *, strict: bool = True, warn: Callable[[str], None] | None = None) -> str:
         return expand(text, self._values, strict, source=source, verbatim=self._verbatim, warn=warn)
+
+    def holds_secret(self, text: str) -> bool:
+        """Whether a text has a secret in it, so that not everybody may read what it is written to."""
+        return any(secret in text for secret in self._secrets)
 
     def for_files(self) -> Dict[str, str]:
         """Values that may replace those of configuration files: all but the platform's own, those that expand."""

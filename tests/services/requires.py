@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.machine import may_boot
 from tests.services.network import may_lay_cables
 
 
@@ -39,6 +40,10 @@ PARTS = {
     ),
     "namespaces": Part(
         may_lay_cables, "apt-get install -y --no-install-recommends iproute2 (and run the tests as root)"
+    ),
+    "systemd": Part(
+        may_boot,
+        "apt-get install -y --no-install-recommends systemd iproute2 (and run the tests as root, with namespaces)",
     ),
     "chromium": Part(
         lambda: shutil.which("chromium") or list(Path.home().glob(".cache/ms-playwright/chromium*")),
