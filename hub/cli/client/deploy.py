@@ -5,6 +5,7 @@ import click
 from hub.cli.client import following, printing
 from hub.cli.client.hub_api import api
 from hub.cli.client.plans import show_plan
+from hub.cli.client.preview import show_preview
 from hub.cli.ending import CommandFailed, Status
 
 
@@ -13,6 +14,7 @@ from hub.cli.ending import CommandFailed, Status
 @click.option("--release", required=True, help="The version to deploy.")
 @click.option("--to", "environment", required=True, help="The environment.")
 @click.option("--plan", "plan_only", is_flag=True, help="Show every target, step, package and variable; move nothing.")
+@click.option("--files", is_flag=True, help="With --plan: have every target say what would change in its files.")
 @click.option("--watch", is_flag=True, help="Follow the log and end as the task ends.")
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE")
 @click.option("--only", multiple=True, metavar="TARGET")
@@ -26,6 +28,7 @@ def deploy(
     release: str,
     environment: str,
     plan_only: bool,
+    files: bool,
     watch: bool,
     variables: tuple[str, ...],
     only: tuple[str, ...],
@@ -38,8 +41,13 @@ def deploy(
     body |= {"variables": dict(_pair(text) for text in variables)} if variables else {}
     body |= {"only_targets": list(only)} if only else {}
     body |= {"skip_steps": list(skip)} if skip else {}
-    body |= {"plan_only": True} if plan_only else {}
+    if files and not plan_only:
+        raise CommandFailed("--files goes with --plan: it shows what would change and changes nothing", Status.USAGE)
     hub = api(ctx.obj["url"])
+    if files:
+        show_preview(hub, body, timeout_s=timeout_s, as_json=as_json)
+        return
+    body |= {"plan_only": True} if plan_only else {}
     made = hub.post("/deployments", body)
     if plan_only:
         printing.as_json(made) if as_json else show_plan(made["plan"])
