@@ -6,10 +6,11 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 from runner import release
 from runner.steps import step_kinds
@@ -17,7 +18,7 @@ from runner.steps import step_kinds
 # The oldest time that a zip can hold: a build says nothing about when it was made.
 _TIME = (1980, 1, 1, 0, 0, 0)
 _SUFFIXES = frozenset({".py", ".sh", ".bash", ".js", ".ps1", ".psm1", ".txt"})
-_NOT_NEEDED = frozenset({"build.py"})
+_NOT_NEEDED = frozenset({"build.py", "start_time.py"})
 
 
 class BundleDiffers(Exception):
@@ -100,3 +101,20 @@ def _installed(name: str) -> bytes:
         return Path(str(importlib.metadata.distribution("ruamel.yaml").locate_file(name))).read_bytes()
     except (OSError, importlib.metadata.PackageNotFoundError) as error:
         raise BundleDiffers(f"{name} is not installed; install requirements.txt with its hashes") from error
+
+
+def main(arguments: List[str]) -> int:
+    """`python -m runner.build FILE`: build it, and print its size and how long an empty job takes from a cold start."""
+    from runner import start_time  # late: the hub builds, and measures nothing
+
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print("usage: python -m runner.build FILE", file=sys.stderr)
+        return 2
+    built = build(Path(arguments[0]).absolute())
+    print(f"{built.path.name}: manyarm-runner {built.semver}, {built.size:,} bytes, sha256 {built.sha256}")
+    print(start_time.measured(built.path, sys.executable, rounds=start_time.ROUNDS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

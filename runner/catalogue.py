@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 from types import ModuleType
 from typing import List, Tuple
 
 from runner.errors import StepUnknown
-
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z", re.ASCII)
 
 
 def entry(folder: str, name: str, what: str) -> ModuleType:
@@ -20,7 +17,7 @@ def entry(folder: str, name: str, what: str) -> ModuleType:
         StepUnknown: there is none of that name; the message names those there are.
     """
     module = f"runner.{folder}.{name.replace('-', '_')}"
-    if _NAME.match(name):
+    if name.isascii() and name.islower() and "_" not in name and name.replace("-", "_").isidentifier():
         try:
             return importlib.import_module(module)
         except ModuleNotFoundError as error:

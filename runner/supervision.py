@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import selectors
 import signal
@@ -149,6 +150,9 @@ class Supervision:
         self._has_begun = True
         worker.go()
         # From here on beside the worker.
+        gc.enable()
+        import hashlib  # noqa: F401  late: what the first record needs; to load it takes as long as a short script
+
         self.folder.set_aside()
         for stream, descriptor in ((Stream.STDOUT, worker.stdout), (Stream.STDERR, worker.stderr)):
             lines = ServiceLines(self.token, self.desk.service_line)

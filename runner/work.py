@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Tuple
 
@@ -27,6 +28,7 @@ def do_what_comes(channel: WorkerChannel, service: int, turn: Tuple[int, int]) -
     variables = variables_of(job_file, told["secrets"])
     scripts = ScriptRunner(folder, job_file, variables, told["token"], service, turn, channel)
     if channel.told() is not None:
+        gc.enable()
         _work(RunningDeployment(folder, job_file, variables, channel, scripts))
 
 
