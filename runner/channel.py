@@ -9,6 +9,7 @@ from typing import Any, Dict, List
 
 from runner.contract.service_messages import frame
 from runner.contract.spool import Stream
+from runner.stopping import without_sigterm
 
 _READ_BYTES = 64 * 1024
 
@@ -59,7 +60,9 @@ class WorkerChannel:
             return None
 
     def _send(self, body: Dict[str, Any]) -> None:
-        self._end.sendall(frame(json.dumps(body).encode("ascii")))
+        # Half a message would be the last one that the supervisor understands.
+        with without_sigterm():
+            self._end.sendall(frame(json.dumps(body).encode("ascii")))
 
     def _receive(self) -> Dict[str, Any]:
         while (end := _first_end(self._buffer)) is None:

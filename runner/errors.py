@@ -8,6 +8,7 @@ RunnerError
 │   └── ScriptFailed    a script ended with an exit code other than 0
 ├── NoGoodAnswer        a request over HTTP got no answer, or not the one that was expected; it may be asked again
 └── SpoolFull           the disk holding the job folder is full
+JobStopped              no error: the job is ended from outside, and its worker may put back what it changed
 """
 
 from __future__ import annotations
@@ -57,3 +58,7 @@ class NoGoodAnswer(RunnerError):
 
 class SpoolFull(RunnerError):
     """No byte more can be written to the spool."""
+
+
+class JobStopped(BaseException):
+    """The job is ended from outside; it passes by whoever handles errors, as KeyboardInterrupt does."""

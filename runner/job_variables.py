@@ -53,6 +53,10 @@ class JobVariables:
     def expand(self, text: str, source: str, *, strict: bool = True, warn: Callable[[str], None] | None = None) -> str:
         return expand(text, self._values, strict, source=source, verbatim=self._verbatim, warn=warn)
 
+    def as_given(self) -> Dict[str, str]:
+        """Every value under its name, unexpanded, secrets too."""
+        return dict(self._values)
+
     def holds_secret(self, text: str) -> bool:
         """Whether a text has a secret in it, so that not everybody may read what it is written to."""
         return any(secret in text for secret in self._secrets)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Iterator, List, Pattern, Sequence, Tuple
 
+from runner.application_folder import MARKER
 from runner.deployment import RunningDeployment
 from runner.errors import StepFailed
 
@@ -28,7 +29,7 @@ def named_files(deployment: RunningDeployment, globs: Sequence[str]) -> List[Pat
     files = [(path, path.relative_to(root).as_posix()) for path in _plain_files(root)]
     found: List[Path] = []
     for glob in globs:
-        pattern = _compiled(deployment.variables.expand(glob, "a glob"))
+        pattern = compiled_glob(deployment.variables.expand(glob, "a glob"))
         matching = [path for path, name in files if pattern.match(name)]
         if not matching:
             deployment.warn(f"no file of the package is named by {glob!r}")
@@ -65,11 +66,11 @@ def _plain_files(root: Path) -> Iterator[Path]:
     for folder, _, names in os.walk(root):
         for name in names:
             path = Path(folder, name)
-            if path.is_file() and not path.is_symlink():
+            if path.is_file() and not path.is_symlink() and path != root / MARKER:
                 yield path
 
 
-def _compiled(glob: str) -> Pattern[str]:
+def compiled_glob(glob: str) -> Pattern[str]:
     """A glob as a pattern over a relative path: `*` and `?` stay within a folder, `**/` spans any number of them."""
     if glob.startswith("/") or ".." in glob.split("/"):
         raise StepFailed(f"a glob must stay inside the package: {glob!r}")

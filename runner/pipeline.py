@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import List, Protocol, Tuple
 
-from runner.contract.errors import ContractError
 from runner.contract.job import INSTALL, MODES, PREVIEW, SWITCH
 from runner.contract.spool import Stream
 from runner.contract.step_kind import StepKind
 from runner.deployment import RunningDeployment
-from runner.errors import RunnerError
+from runner.errors import JobStopped
+from runner.stopping import stopping_at_sigterm
 
 
 class Convention(Protocol):
@@ -74,29 +74,39 @@ def run_step(step: Step, deployment: RunningDeployment) -> None:
     if mode == PREVIEW:
         step = replace(step, on_failure=(), at_the_end=())
     succeeded = False
-    try:
-        _install(step, deployment)
-        succeeded = True
-    finally:
-        for last in step.at_the_end:
-            last.finish(deployment, succeeded=succeeded)
+    with deployment.until_the_end:
+        try:
+            _install(step, deployment)
+            succeeded = True
+        finally:
+            for last in step.at_the_end:
+                last.finish(deployment, succeeded=succeeded)
 
 
 def _install(step: Step, deployment: RunningDeployment) -> None:
     begun: List[Convention] = []
     try:
-        for convention in step.in_mode(deployment.job.mode):
-            begun.append(convention)
-            deployment.channel.event({"event": "convention", "name": convention.name, "state": "started"})
-            convention.install(deployment)
-            deployment.channel.event({"event": "convention", "name": convention.name, "state": "done"})
-    except (RunnerError, ContractError, OSError):
-        deployment.channel.event({"event": "convention", "name": begun[-1].name, "state": "failed"})
+        with stopping_at_sigterm():
+            for convention in step.in_mode(deployment.job.mode):
+                begun.append(convention)
+                _do(convention, deployment)
+                if deployment.is_done:
+                    return
+    except (Exception, JobStopped) as error:
+        for convention in begun[-1:]:
+            deployment.channel.event({"event": "convention", "name": convention.name, "state": "failed"})
         for convention in reversed(begun):
             _quietly(deployment, f"rollback of {convention.name}", convention.rollback)
-        for convention in step.on_failure:
+        # Whoever ends a job gives it a moment to put things back, not to run more of it.
+        for convention in () if isinstance(error, JobStopped) else step.on_failure:
             _quietly(deployment, convention.name, convention.install)
         raise
+
+
+def _do(convention: Convention, deployment: RunningDeployment) -> None:
+    deployment.channel.event({"event": "convention", "name": convention.name, "state": "started"})
+    convention.install(deployment)
+    deployment.channel.event({"event": "convention", "name": convention.name, "state": "done"})
 
 
 def _quietly(deployment: RunningDeployment, what: str, act: object) -> None:
@@ -104,5 +114,5 @@ def _quietly(deployment: RunningDeployment, what: str, act: object) -> None:
     with suppress(ConnectionError):
         try:
             act(deployment)  # type: ignore[operator]  # a bound method of a convention
-        except (RunnerError, ContractError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  a fault of ours included: what failed first is what ends the job
             deployment.channel.say(Stream.WARNING, f"{what} failed too: {error}")

@@ -1,10 +1,11 @@
-"""Point `current` at the new release, at once: whoever opens it sees the old one or the new one, never neither."""
+"""Point `current` at the release, at once: whoever opens it sees the old one or the new one, never neither."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from runner.application_folder import ApplicationFolder
 from runner.deployment import RunningDeployment
 from runner.errors import StepFailed
 
@@ -13,32 +14,29 @@ class PointCurrent:
     name = "point current"
 
     def install(self, deployment: RunningDeployment) -> None:
-        pointer = _pointer(deployment)
+        pointer = ApplicationFolder.of(deployment).pointer
         if os.path.lexists(pointer) and not pointer.is_symlink():
             raise StepFailed(
                 f"{pointer} is no symbolic link; move it away, the runner never removes what it did not make"
             )
         deployment.previous_release = str(pointer.readlink()) if pointer.is_symlink() else ""
-        _point(pointer, os.path.relpath(deployment.release_folder, pointer.parent))
+        _point(pointer, _target(deployment))
         deployment.say(f"{pointer} points to {deployment.release_folder.name}")
 
     def rollback(self, deployment: RunningDeployment) -> None:
-        previous = deployment.previous_release
-        if previous is None:
+        previous, pointer = deployment.previous_release, ApplicationFolder.of(deployment).pointer
+        if previous is None or not pointer.is_symlink() or str(pointer.readlink()) != _target(deployment):
             return
-        pointer = _pointer(deployment)
         if previous:
             _point(pointer, previous)
             deployment.say(f"{pointer} points to {Path(previous).name} again")
         else:
-            pointer.unlink(missing_ok=True)
+            pointer.unlink()
             deployment.say(f"{pointer} is removed again: there was no release before")
 
 
-def _pointer(deployment: RunningDeployment) -> Path:
-    if deployment.root is None:
-        raise StepFailed("the package is not extracted yet")
-    return deployment.root / "current"
+def _target(deployment: RunningDeployment) -> str:
+    return os.path.relpath(deployment.release_folder, ApplicationFolder.of(deployment).root)
 
 
 def _point(pointer: Path, target: str) -> None:

@@ -1,32 +1,21 @@
-"""Write the journal entry of a deployment, whether it went well or not."""
+"""Write how a deployment ended into the machine's journal, and how the installed files look, for later comparison."""
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
+from runner.application_folder import ApplicationFolder
 from runner.deployment import RunningDeployment
-from runner.journal import record
+from runner.deployment_history import FAILED, SUCCEEDED, note
+from runner.file_looks import write_looks
 
 
 class RecordDeployment:
     def finish(self, deployment: RunningDeployment, *, succeeded: bool) -> None:
-        job = deployment.job
-        package = job.package
-        record(
-            Path(deployment.job_file.home),
-            {
-                "at": time.time_ns() // 1_000_000,
-                "job": deployment.job_file.cid,
-                "task": job.task,
-                "project": job.project.name,
-                "release": job.release.version,
-                "environment": job.environment.name,
-                "tenant": job.tenant,
-                "step": job.step.name,
-                "package": package.id if package else "",
-                "version": package.version if package else "",
-                "path": str(deployment.release or ""),
-                "succeeded": succeeded,
-            },
-        )
+        if deployment.is_done or deployment.job.package is None:
+            return
+        try:
+            if succeeded and deployment.package_files:
+                look = ApplicationFolder.of(deployment).look(deployment.release_folder)
+                write_looks(look, deployment.script_folder, deployment.package_files)
+            note(deployment, SUCCEEDED if succeeded else FAILED)
+        except OSError as error:
+            deployment.warn(f"the journal cannot be written: {error}; this release cannot be gone back to")

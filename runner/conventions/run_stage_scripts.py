@@ -11,7 +11,7 @@ from runner.packaged_scripts import packaged_scripts
 
 @dataclass(frozen=True)
 class RunStageScripts:
-    """Runs in the extracted package's folder.
+    """Runs where the release is installed: in its own folder, or in the directory that it was copied to.
 
     Args:
         stage: `PreDeploy`, `Deploy`, `PostDeploy` or `DeployFailed`: the packaged file's name.
@@ -40,7 +40,7 @@ class RunStageScripts:
         if text and text.strip():
             language = find_language(deployment.properties["shell"])
             deployment.say(f"running the step's {self.stage} script")
-            folder, strict = deployment.release or deployment.folder.work, deployment.properties["strict"]
+            folder, strict = deployment.script_folder, deployment.properties["strict"]
             deployment.scripts.run_text(self.stage, text, language, folder, strict=strict)
 
     def _run_packaged(self, deployment: RunningDeployment) -> None:
@@ -53,5 +53,5 @@ class RunStageScripts:
         for other, _ in found[1:]:
             deployment.warn(f"{other.name} is not run: {path.name} is")
         deployment.say(f"running the package's {path.name}")
-        strict = deployment.properties["strict"]
-        deployment.scripts.run_file(self.stage, path, language, deployment.release, strict=strict)
+        folder, strict = deployment.script_folder, deployment.properties["strict"]
+        deployment.scripts.run_file(self.stage, path, language, folder, strict=strict)

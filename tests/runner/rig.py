@@ -5,10 +5,20 @@ import json
 import os
 import subprocess
 import time
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.contract.spool import Kind, Stream, read_records
+
+
+def make_zip(path, files):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            # The same files make the same bytes, whenever.
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return path
+
 
 LIMITS = {"cpu_s": 600, "wall_s": 60, "out_bytes": 64 * 1024**2, "disk_bytes": 64 * 1024**2}
 
@@ -130,11 +140,22 @@ class Rig:
     def start_script(self, text, secrets=None, shell="bash", limits=None, **more):
         return self.start(self.job(properties={"script": text, "shell": shell}, **more), secrets, limits=limits)
 
-    def deploy(self, package, properties=None, extension="zip", secrets=None, version="1.0.0", **more):
-        """Deploy one package file to its end."""
+    def start_deploy(self, package, properties=None, extension="zip", secrets=None, version="1.0.0", **more):
         reference = {
             "id": "storefront", "version": version, "extension": extension, "manifest_id": "5" * 32,
             "sha256": hashlib.sha256(Path(package).read_bytes()).hexdigest(),
         }  # fmt: skip
+        limits = more.pop("limits", None)
         job = self.job("deploy-package", properties, package=reference, **more)
-        return self.run(job, secrets, packages={"5" * 32: str(package)})
+        packages = {"5" * 32: str(package)} if job.get("mode", "install") != "switch" else {}
+        return self.start(job, secrets, packages=packages, limits=limits)
+
+    def deploy(self, *arguments, **more):
+        """Deploy one package file to its end."""
+        run = self.start_deploy(*arguments, **more)
+        run.wait()
+        return run
+
+    def switch(self, package, properties=None, **more):
+        """Go back to what this package file left; the file itself does not come with the job."""
+        return self.deploy(package, properties, mode="switch", **more)

@@ -4,11 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from runner.contract.template import expand
 from runner.formats import format_of
 from runner.steps.deploy_package import STEP
 from runner.xml_transform import transform
+from tests.runner.rig import make_zip
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/runner.md"
 BLOCK = r"\n```\w*\n(.*?)\n```"
@@ -27,7 +29,7 @@ def variables(text):
 
 
 def test_the_page_has_an_example_of_each_kind():
-    shells = {"bash", "python", "template", "transform"}
+    shells = {"bash", "python", "template", "transform", "copy", "story"}
     formats = {path.stem.removesuffix("_file") for path in Path("runner/formats").glob("*_file.py")}
     assert {kind for kind, *_ in EXAMPLES} == shells | formats
     assert PAGE.read_text().count("<!-- test:") == len(EXAMPLES)
@@ -39,6 +41,9 @@ def test_an_example_does_what_the_page_says(rig, kind, values, text, by, gives):
         assert expand(text, variables(values)) == gives
     elif kind == "transform":
         assert transform(text, by)[0] == gives
+    elif kind in ("copy", "story"):
+        properties = YAML(typ="safe").load(text.replace("/srv/", f"{rig.home}/srv/"))
+        (copied if kind == "copy" else deployed)(rig, properties, values, gives)
     elif kind not in ("bash", "python"):
         assert format_of(NAMES.get(kind, f"example.{kind}"), text).replace(text, variables(values))[0] == gives
     else:
@@ -51,18 +56,44 @@ def test_an_example_does_what_the_page_says(rig, kind, values, text, by, gives):
         ]
 
 
+def copied(rig, properties, values, gives):
+    """What the directory holds after new files came to those that the page names."""
+    directory = Path(properties["copy_to"])
+    for name, content in variables(values).items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(content)
+    rig.deploy(make_zip(rig.home / "new.zip", {"index.html": "new", "css/site.css": "new"}), properties)
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    assert [f"{path.relative_to(directory)} {path.read_text()}" for path in files] == gives.splitlines()
+
+
+def deployed(rig, properties, values, gives):
+    """What lies in the application folder after these versions were deployed or gone back to."""
+    for word in values.split():
+        version = word.removeprefix("back-to-")
+        act = rig.deploy if word == version else rig.switch
+        run = act(make_zip(rig.home / f"{version}.zip", {"version": version}), properties, version=version)
+        assert run.outcome["state"] == "succeeded", run.text()
+    root = Path(properties["install_to"])
+    releases = sorted(path.relative_to(root) for path in root.glob("releases/[0-9]*"))
+    assert [f"current -> {(root / 'current').readlink()}", *map(str, releases)] == gives.splitlines()
+
+
 def test_the_order_on_the_page_is_the_order_of_the_list():
     page = PAGE.read_text()
     words = [
+        "take the application folder",
+        "`skip_if_installed`",
         "extract the package",
         "PreDeploy scripts",
         "`substitute_in`",
         "`transforms`",
         "`structured`",
+        "`copy_to`",
         "Deploy scripts: the package's",
         "point `current`",
         "PostDeploy scripts",
     ]
-    rows = [next(line for line in page.splitlines() if line.startswith(f"| {n} |")) for n in range(1, 9)]
+    rows = [next(line for line in page.splitlines() if line.startswith(f"| {n} |")) for n in range(1, 12)]
     assert all(word in row for word, row in zip(words, rows, strict=True))
     assert len(STEP.conventions) == len(rows)
