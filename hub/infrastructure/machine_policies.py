@@ -22,7 +22,6 @@ INTERVAL_S = 3600
 INTERVAL_LEAST_S, INTERVAL_MOST_S = 60, 7 * 24 * 3600
 WAIT_MOST_S = 24 * 3600
 _SCRIPT_MAX = 64 * 1024
-SHELLS = ("bash", "python")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +164,6 @@ def _write(row: MachinePolicy, wanted: PolicyRequest) -> None:
         raise Invalid("only a policy whose `unavailable` is wait waits", field="wait_s")
     if wanted.catch_up and wanted.unavailable is not Unavailable.SKIP:
         raise Invalid("only a policy whose `unavailable` is skip leaves something to catch up with", field="catch_up")
-    if wanted.shell not in SHELLS:
-        raise Invalid(f"expected one of {', '.join(SHELLS)}", field="shell")
     if len(wanted.script.encode()) > _SCRIPT_MAX:
         raise Invalid(f"expected at most {_SCRIPT_MAX} bytes", field="script")
     row.interval_s, row.script, row.shell = wanted.interval_s, wanted.script, wanted.shell

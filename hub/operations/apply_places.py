@@ -15,6 +15,7 @@ from hub.operations.reached_targets import CreateTarget
 from hub.permissions import Permission
 from hub.projects import documents, finding, targeting
 from hub.projects.documents import AccountDocument, MachinePolicyDocument, TargetDocument
+from hub.projects.shells import check_shell
 from hub.queries.environments import names as environment_names
 from hub.queries.machine_policies import policy_row
 from hub.states import AccountKind, Unavailable
@@ -40,6 +41,8 @@ def apply_machine_policy(context: Context, document: MachinePolicyDocument) -> A
     require(context.caller, Permission.MACHINE_POLICY_EDIT, Scope())
     row = finding.existing(MachinePolicy, document.name)
     given = document.model_dump(exclude={"kind"}, exclude_none=True)
+    if "shell" in given:
+        check_shell(context.step_kinds, given["shell"])
     if "unavailable" in given:
         given["unavailable"] = Unavailable(given["unavailable"])
     if row is None:

@@ -12,6 +12,7 @@ from hub.operations.infrastructure import scopes_of_targets
 from hub.operations.operation import Done, Operation, Scope
 from hub.permissions import Permission
 from hub.projects import finding, targeting
+from hub.projects.shells import Shell, check_shell
 from hub.queries.infrastructure import TargetView, target_view
 from hub.queries.machine_policies import MachinePolicyView, policy_row, view
 from hub.states import Unavailable
@@ -26,7 +27,7 @@ class PolicyBody(Body):
     name: Name
     interval_s: Annotated[int, Field(ge=60, le=7 * 24 * 3600)] = machine_policies.INTERVAL_S
     script: ScriptText = ""
-    shell: Literal["bash", "python"] = "bash"
+    shell: Shell = "bash"
     unavailable: Literal["fail", "skip", "wait"] = "wait"
     wait_s: Annotated[int, Field(ge=0, le=24 * 3600)] = 0
     catch_up: bool = False
@@ -63,12 +64,14 @@ def wanted(body: PolicyBody) -> PolicyRequest:
 
 
 def _create(context: Context, body: PolicyBody) -> Done:
+    check_shell(context.step_kinds, body.shell)
     return _done(machine_policies.create_policy(context, wanted(body)))
 
 
 def _update(context: Context, body: UpdatePolicy) -> Done:
     row = policy_row(body.machine_policy)
     finding.check_version(row, body.if_version)
+    check_shell(context.step_kinds, body.shell)
     return _done(machine_policies.update_policy(context, row.id, wanted(body)))
 
 

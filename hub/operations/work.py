@@ -1,6 +1,6 @@
 """What is done with targets, as operations: script runs; and what becomes of tasks, those of deployments too."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, PrivateAttr, StringConstraints
 
@@ -11,6 +11,7 @@ from hub.operations.deploying import refuse_never_there, refuse_out_of_order
 from hub.operations.operation import Done, Operation, Scope
 from hub.permissions import Permission
 from hub.projects import finding, targeting
+from hub.projects.shells import Shell, check_shell
 from hub.states import TASK_ENDED, TaskKind
 from hub.storage.models import Deployment, Environment, Release, Target, Task
 
@@ -19,8 +20,11 @@ _OF_RELEASES = (TaskKind.DEPLOYMENT, TaskKind.PREVIEW)
 
 
 class CreateRun(Body):
+    """`strict`: the script ends at the first command that fails."""
+
     script: Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
-    shell: Literal["bash", "python"] = "bash"
+    shell: Shell = "bash"
+    strict: bool = True
     targets: RefList = Field(default_factory=list)
     roles: RoleList = Field(default_factory=list)
     environments: RefList = Field(default_factory=list)
@@ -53,9 +57,15 @@ def _run_scopes(body: CreateRun) -> tuple[Scope, ...]:
 
 
 def _run(context: Context, body: CreateRun) -> Done:
+    check_shell(context.step_kinds, body.shell)
     targets = body.chosen()
     task = context.orchestrator.submit_run(
-        context, script=body.script, shell=body.shell, targets=targets, timeout_s=body.timeout_s
+        context,
+        script=body.script,
+        shell=body.shell,
+        targets=targets,
+        timeout_s=body.timeout_s,
+        strict=body.strict,
     )
     detail = {"targets": [row.name for row in targets], "shell": body.shell}
     return Done(TaskCreated(task=task.id), f"task:{task.id}", detail=detail)

@@ -156,7 +156,14 @@ class Orchestrator:
         return task
 
     def submit_run(
-        self, context: Asking, *, script: str, shell: str, targets: Sequence[Target], timeout_s: int | None = None
+        self,
+        context: Asking,
+        *,
+        script: str,
+        shell: str,
+        targets: Sequence[Target],
+        timeout_s: int | None = None,
+        strict: bool = True,
     ) -> Task:
         """One script on these targets, all at once."""
         task_id = self._new_id()
@@ -165,7 +172,7 @@ class Orchestrator:
             name="Script",
             kind=kind.name,
             rolling="100%",
-            properties=kind.check({"script": script, "shell": shell}),
+            properties=kind.check({"script": script, "shell": shell} | ({} if strict else {"strict": False})),
             timeout_s=timeout_s,
         )
         inputs = plan_inputs.for_steps(context, task_id, [step], targets, self._limits)

@@ -15,6 +15,7 @@ from hub.operations.body import Body, Line, Name, Ref, RefList, RoleList, Text
 from hub.projects import lifecycles, projects, targeting, variables
 from hub.projects.lifecycles import PhaseList
 from hub.projects.process import ProcessBody, as_written
+from hub.projects.shells import Shell
 from hub.projects.variables import VariableList
 from hub.storage.models import Account, Environment, Lifecycle, MachinePolicy, Project, Target, Variable, VariableSet
 
@@ -63,7 +64,7 @@ class MachinePolicyDocument(Body):
     name: Name
     interval_s: Annotated[int, Field(ge=60, le=7 * 24 * 3600)] | None = None
     script: Annotated[str, Field(max_length=65_536)] | None = None
-    shell: Literal["bash", "python"] | None = None
+    shell: Shell | None = None
     unavailable: Literal["fail", "skip", "wait"] | None = None
     wait_s: Annotated[int, Field(ge=0, le=24 * 3600)] | None = None
     catch_up: bool | None = None

@@ -138,6 +138,7 @@ def versions(hub, package):
         (("task", "show", "0" * 32), {}, 4, "no task"),
         (("run", "--to", "nobody", "--", "true"), {}, 4, "'nobody' is no target, environment or role"),
         (("run", "--to", "web-1"), {}, 2, "what shall run?"),
+        (("run", "--to", "web-1", "--shell", "cobol", "--", "true"), {}, 2, "expected one of bash, node, powershell"),
         (("package", "push", "none.1.0.0.zip"), {}, 2, "none.1.0.0.zip: cannot be read"),
         (("package", "push", "/etc/hostname"), {}, 2, "expected a name that ends in one of jar"),
         (("apply", "-f", "none.yaml"), {}, 2, "none.yaml: cannot be read"),

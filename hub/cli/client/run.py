@@ -13,7 +13,10 @@ from hub.cli.ending import CommandFailed, Status
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--to", "where", multiple=True, required=True, metavar="TARGET|ROLE|ENV", help="May be given often.")
-@click.option("--shell", type=click.Choice(["bash", "python"]), default="bash")
+@click.option(
+    "--shell", default="bash", metavar="LANGUAGE", help="bash (the default), sh, python, node, powershell, shebang, …"
+)
+@click.option("--no-strict", is_flag=True, help="Go on after a command that fails.")
 @click.option("--file", "file", type=click.Path(path_type=Path), help="The script; - for standard input.")
 @click.option("--timeout", "timeout_s", type=int, help="Seconds that the script may take.")
 @click.option("--detach", is_flag=True, help="Print the task and leave.")
@@ -23,6 +26,7 @@ def run(
     ctx: click.Context,
     where: tuple[str, ...],
     shell: str,
+    no_strict: bool,
     file: Path | None,
     timeout_s: int | None,
     detach: bool,
@@ -31,6 +35,8 @@ def run(
     """Run COMMAND (after --) or a script file on targets, on all with a role, or on a whole environment."""
     hub = api(ctx.obj["url"])
     body: dict[str, object] = {"script": _script(file, command), "shell": shell, **_reach(hub, where)}
+    if no_strict:
+        body["strict"] = False
     if timeout_s:
         body["timeout_s"] = timeout_s
     task = hub.post("/runs", body)["task"]

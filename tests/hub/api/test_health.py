@@ -8,7 +8,7 @@ from hub.queries.listing import time_text
 from hub.states import Health
 from hub.storage.database import connection, write_tx
 from hub.storage.models import Event, Target, now_ms
-from tests.fakes.api_hub import running_api
+from tests.fakes.api_hub import KINDS, running_api
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,18 @@ def test_a_policy_is_made_given_changed_and_removed(api):
 def test_a_policy_that_is_none_is_refused_with_its_field(api, body, field):
     refused = api.post("/machine-policies", {"name": "wrong", **body})
     assert (refused.status_code, refused.json["field"]) == (400, field)
+
+
+def test_a_policys_script_may_be_in_any_language_that_the_runner_knows(api):
+    known = next(prop for prop in KINDS["run-script"].properties if prop.name == "shell").choices
+    assert {"bash", "sh", "python", "node", "powershell", "shebang"} <= set(known)
+    for shell in known:
+        made = api.post("/machine-policies", {"name": f"in {shell}", "shell": shell, "script": "x"})
+        assert (made.status_code, made.json["shell"]) == (201, shell)
+    document = {"kind": "MachinePolicy", "name": "in cobol", "shell": "cobol"}
+    refused = apply(api, document)
+    assert refused.status_code == 400
+    assert ", ".join(known) in refused.json["detail"]
 
 
 def test_only_who_may_run_scripts_everywhere_makes_policies(api):

@@ -2,6 +2,9 @@
 
 import pytest
 
+from hub.orchestrator.task_store import TaskStore
+from hub.storage.database import connection
+
 FILE = [
     {"kind": "Environment", "name": "Development"},
     {"kind": "Environment", "name": "Production"},
@@ -122,6 +125,21 @@ def test_a_script_runs_on_targets_that_are_named_and_never_on_none(story):
     assert story.get(f"/tasks/{made.json['task']}").json["kind"] == "script-run"
     for nobody in ({}, {"targets": []}, {"roles": ["nowhere"]}):
         assert story.post("/runs", {"script": "uptime"} | nobody).status_code == 400
+
+
+def test_a_script_is_in_a_language_that_the_runner_knows_and_strict_unless_it_is_said(story):
+    def properties(**more):
+        made = story.post("/runs", {"script": "true", "targets": ["web-1"], **more})
+        assert made.status_code == 201, made.text
+        with connection():
+            plan = TaskStore(story.installed.engine).plan(made.json["task"])
+        return plan.steps[0].properties
+
+    assert properties() == {"script": "true", "shell": "bash", "strict": True}
+    assert properties(shell="node", strict=False) == {"script": "true", "shell": "node", "strict": False}
+    refused = story.post("/runs", {"script": "true", "targets": ["web-1"], "shell": "cobol"})
+    assert (refused.status_code, refused.json["field"]) == (400, "shell")
+    assert "expected one of bash, node, powershell, python, sh, shebang" in refused.json["detail"]
 
 
 def test_the_dashboard_shows_the_newest_deployment(story):
