@@ -45,6 +45,10 @@ PARTS = {
         may_boot,
         "apt-get install -y --no-install-recommends systemd iproute2 (and run the tests as root, with namespaces)",
     ),
+    "nginx": Part(
+        lambda: shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin"),
+        "apt-get install -y --no-install-recommends nginx",
+    ),
     "chromium": Part(
         lambda: shutil.which("chromium") or list(Path.home().glob(".cache/ms-playwright/chromium*")),
         "playwright install chromium",
