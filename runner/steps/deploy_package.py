@@ -9,6 +9,7 @@ from runner.conventions.find_earlier_release import FindEarlierRelease
 from runner.conventions.keep_releases import KeepReleases
 from runner.conventions.open_application_folder import OpenApplicationFolder
 from runner.conventions.point_current import PointCurrent
+from runner.conventions.preview_files import PreviewFiles
 from runner.conventions.record_deployment import RecordDeployment
 from runner.conventions.replace_structured_values import ReplaceStructuredValues
 from runner.conventions.run_stage_scripts import RunStageScripts
@@ -99,4 +100,5 @@ STEP = Step(
     on_failure=(RunStageScripts("DeployFailed", "deploy_failed"),),
     at_the_end=(_COPY_TO_DIRECTORY, RecordDeployment(), KeepReleases()),
     switch=(_OPEN_APPLICATION_FOLDER, FindEarlierRelease(), _COPY_TO_DIRECTORY, _POINT_CURRENT, _POST_DEPLOY),
+    preview=(PreviewFiles(SubstituteInFiles(), TransformXml(), ReplaceStructuredValues()),),
 )

@@ -37,10 +37,16 @@ class Projects:
         self._world.call("POST", "/releases", {"project": name, "version": "1.0.0"})
         return name
 
-    def of_package(self, kind: str, package: str) -> str:
+    def of_package(self, kind: str, package: str, **properties: object) -> str:
         """A project that deploys one package and prints the SHA-256 of its `content.bin`."""
         steps = [
-            {"name": "Install", "kind": "deploy-package", "roles": [kind], "package": package},
+            {
+                "name": "Install",
+                "kind": "deploy-package",
+                "roles": [kind],
+                "package": package,
+                "properties": properties,
+            },
             {
                 "name": "Look",
                 "kind": "run-script",

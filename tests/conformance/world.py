@@ -130,6 +130,15 @@ class Conformance(Whole):
         """What the target keeps of packages: the size of each chunk by its name."""
         return {file.name: file.stat().st_size for file in (self.place(kind) / "chunks").rglob("*") if file.is_file()}
 
+    def forget_chunks(self, kind: str, names: set[str]) -> int:
+        """Take these chunks, and whatever was put together of chunks, away from the target; how many bytes that were."""
+        place, removed = self.place(kind), 0
+        for file in [*(place / "chunks").rglob("*"), *(place / "packages").rglob("*")]:
+            if file.is_file() and (file.name in names or (place / "packages") in file.parents):
+                removed += file.stat().st_size
+                file.unlink()
+        return removed
+
     def damage_chunks(self, kind: str) -> int:
         """A byte of everything that the target keeps of packages; how many files that were."""
         files = [

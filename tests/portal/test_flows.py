@@ -2,8 +2,6 @@
 
 import io
 import re
-from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
@@ -13,7 +11,6 @@ from hub.states import SpokeKind, SpokeState, TaskState
 from hub.storage.database import connection, write_tx
 from hub.storage.models import ApiKey, Deployment, JoinToken, Package, Session, Spoke, User, now_ms
 from portal import login
-from tests.fakes.api_hub import KINDS
 from tests.fakes.feed import zip_of
 from tests.fakes.portal_hub import ORIGIN, PASSWORD
 from wire.keys import BoxKey, SigningKey
@@ -23,15 +20,6 @@ def go_stale() -> None:
     """Let every session have proved its password long ago."""
     with connection(), write_tx():
         Session.update(reauthenticated_at=now_ms() - caller.STEP_UP_MS - 1).execute()
-
-
-@contextmanager
-def knowing_all_modes():
-    """The runner of these tests announces that deploy-package can go back and preview."""
-    knowing = replace(KINDS["deploy-package"], modes=("install", "switch", "preview"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(KINDS, "deploy-package", knowing)
-        yield
 
 
 def pending_spoke(portal, name: str, **place) -> Spoke:
@@ -77,21 +65,20 @@ def test_a_plan_that_cannot_be_says_why_and_has_no_button(ann):
 
 
 def test_going_back_is_offered_where_a_release_was_and_shows_its_plan_first(portal, ann):
-    with knowing_all_modes():
-        assert portal.api.post("/releases", {"project": "Storefront", "version": "1.1.0"}).status_code == 201
-        for version in ("1.0.0", "1.1.0"):
-            wanted = {"project": "Storefront", "release": version, "environment": "Development"}
-            portal.end_task(portal.api.post("/deployments", wanted).json["task"])
-        path = "/projects/storefront/releases/1.0.0/rollback/Development"
-        assert f'href="{path}"' in ann.get("/projects/storefront").text
-        assert f'href="{path}"' in ann.get("/projects/storefront/releases/1.0.0").text
-        assert "/rollback/" not in ann.get("/projects/storefront/releases/1.1.0").text
-        page = ann.get(path).text
-        assert "No package is sent" in page
-        assert "Roll Development back to 1.0.0" in page
-        done = ann.submit(path)
-        assert "Roll Storefront back to 1.0.0 in Development" in ann.get(done.headers["Location"]).text
-        portal.end_task(done.headers["Location"].rsplit("/", 1)[1])
+    assert portal.api.post("/releases", {"project": "Storefront", "version": "1.1.0"}).status_code == 201
+    for version in ("1.0.0", "1.1.0"):
+        wanted = {"project": "Storefront", "release": version, "environment": "Development"}
+        portal.end_task(portal.api.post("/deployments", wanted).json["task"])
+    path = "/projects/storefront/releases/1.0.0/rollback/Development"
+    assert f'href="{path}"' in ann.get("/projects/storefront").text
+    assert f'href="{path}"' in ann.get("/projects/storefront/releases/1.0.0").text
+    assert "/rollback/" not in ann.get("/projects/storefront/releases/1.1.0").text
+    page = ann.get(path).text
+    assert "No package is sent" in page
+    assert "Roll Development back to 1.0.0" in page
+    done = ann.submit(path)
+    assert "Roll Storefront back to 1.0.0 in Development" in ann.get(done.headers["Location"]).text
+    portal.end_task(done.headers["Location"].rsplit("/", 1)[1])
     assert "rolled back" in ann.get("/").text
     assert (
         "There is no way back now: release 1.0.0 was never in Production"
@@ -100,13 +87,12 @@ def test_going_back_is_offered_where_a_release_was_and_shows_its_plan_first(port
 
 
 def test_what_would_change_in_files_is_a_task_with_the_choices_of_the_form(portal, ann):
-    with knowing_all_modes():
-        page = ann.get("/projects/storefront/releases/1.0.0/deploy/Development").text
-        path = "/projects/storefront/releases/1.0.0/preview/Development"
-        assert f'formaction="{path}"' in page
-        with connection():
-            before = Deployment.select().count()
-        shown = ann.get(ann.post(path, csrf_token=ann.token(), skip="Check").headers["Location"]).text
+    page = ann.get("/projects/storefront/releases/1.0.0/deploy/Development").text
+    path = "/projects/storefront/releases/1.0.0/preview/Development"
+    assert f'formaction="{path}"' in page
+    with connection():
+        before = Deployment.select().count()
+    shown = ann.get(ann.post(path, csrf_token=ann.token(), skip="Check").headers["Location"]).text
     assert "Preview Storefront 1.0.0 in Development" in shown
     assert "a preview, which changes nothing there" in shown
     with connection():

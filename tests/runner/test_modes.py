@@ -1,6 +1,7 @@
 """A job's mode chooses what its step does: deploy, switch back, preview."""
 
 import json
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -37,7 +38,9 @@ class Noting:
 def deployment(mode, said):
     channel = SimpleNamespace(event=lambda _: None, say=lambda _, text: said.append(text))
     job = SimpleNamespace(mode=mode, properties={})
-    return SimpleNamespace(job=job, channel=channel, say=said.append, properties={})
+    return SimpleNamespace(
+        job=job, channel=channel, say=said.append, properties={}, until_the_end=ExitStack(), is_done=False
+    )
 
 
 def step(notes, **failing):

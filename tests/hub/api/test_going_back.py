@@ -1,13 +1,10 @@
 """Going back, and a look at what would change in files, over the API."""
 
-from dataclasses import replace
-
 import pytest
 
 from hub.states import TaskState
 from hub.storage.database import connection, write_tx
 from hub.storage.models import Deployment, Lifecycle, Project, Task, now_ms
-from tests.fakes.api_hub import KINDS
 from tests.hub.api.test_story import FILE
 
 HERE = {"project": "Storefront", "environment": "Development"}
@@ -19,13 +16,6 @@ def story(api):
     api.add_target("web-1", roles=("web",), environments=("Development", "Production"))
     api.add_target("web-2", roles=("web",), environments=("Development", "Production"))
     api.add_runner()
-    knowing = replace(KINDS["deploy-package"], modes=("install", "switch", "preview"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(KINDS, "deploy-package", knowing)
-        yield with_releases(api)
-
-
-def with_releases(api):
     for version in ("1.0.0", "1.1.0", "1.2.0"):
         assert api.push(f"storefront.{version}.zip").status_code == 201
         assert api.post("/releases", {"project": "Storefront", "version": version}).status_code == 201
