@@ -16,6 +16,8 @@ MASK = b"***"
 SECRET_MIN_CHARS = 4
 LINE_MIN_CHARS = 8
 _HEAD = 4
+# Up to so many patterns are looked for one by one, which the C library does faster than we do all at once.
+_MANY = 200
 _WRAPS = (64, 70, 76)
 # fmt: off
 _COMMON = frozenset((
@@ -51,59 +53,63 @@ class Patterns:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._known: Set[bytes] = set()
-        self._ordered: Tuple[bytes, ...] = ()
-        self._heads: Dict[bytes, List[bytes]] = {}
-        self._short: FrozenSet[bytes] = frozenset()
+        # By their first bytes, so that a text is looked through once, however many there are.
+        self._heads: Dict[bytes, Tuple[bytes, ...]] = {}
+        self._starts: Set[bytes] = set()
         self._longest = 0
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
         for secret in secrets:
-            self._known |= patterns(secret)
-        self._arrange()
+            for pattern in patterns(secret):
+                self._add(pattern)
 
     def add_as_it_stands(self, text: str) -> None:
         """A text of which no other form counts, such as the token of a run, which is worth nothing after it."""
-        self._known.add(text.encode("utf-8"))
-        self._arrange()
+        self._add(text.encode("utf-8"))
 
-    def _arrange(self) -> None:
-        self._ordered = tuple(sorted(self._known, key=lambda p: (-len(p), p)))
-        self._longest = max(map(len, self._ordered), default=0)
-        heads: Dict[bytes, List[bytes]] = {}
-        for pattern in self._ordered:
-            heads.setdefault(pattern[:_HEAD], []).append(pattern)
-        self._heads = heads
-        self._short = frozenset(p[:n] for p in self._ordered for n in range(1, min(_HEAD, len(p))))
+    def _add(self, pattern: bytes) -> None:
+        if pattern in self._known:
+            return
+        self._known.add(pattern)
+        head = pattern[:_HEAD]
+        self._heads[head] = (*self._heads.get(head, ()), pattern)
+        self._starts.update(pattern[:length] for length in range(1, _HEAD))
+        self._longest = max(self._longest, len(pattern))
 
     def places(self, data: bytes) -> List[Tuple[int, int]]:
         """Start and end of every occurrence, overlapping ones too, in no order."""
-        found: List[Tuple[int, int]] = []
-        for pattern in self._ordered:
-            if pattern in data:
-                at = data.find(pattern)
-                while at >= 0:
-                    found.append((at, at + len(pattern)))
-                    at = data.find(pattern, at + 1)
-        return found
+        if len(self._known) > _MANY:
+            heads = self._heads
+            found = [at for at in range(len(data) - _HEAD + 1) if data[at : at + _HEAD] in heads]
+            return [
+                (at, at + len(pattern))
+                for at in found
+                for pattern in heads[data[at : at + _HEAD]]
+                if data.startswith(pattern, at)
+            ]
+        return [(at, at + len(pattern)) for pattern in self._known if pattern in data for at in _all_of(pattern, data)]
 
     def unfinished(self, data: bytes) -> int:
         """Length of the longest suffix of `data` that is a proper prefix of some pattern."""
         window = data[-(self._longest - 1) :] if self._longest > 1 else b""
         size = len(window)
-        best = 0
-        for head, owners in self._heads.items():
-            at = window.find(head)
-            while 0 <= at < size - best:
+        for at in range(size - _HEAD + 1):
+            owners = self._heads.get(window[at : at + _HEAD])
+            if owners is not None:
                 rest = window[at:]
                 if any(len(rest) < len(owner) and owner.startswith(rest) for owner in owners):
-                    best = size - at
-                    break
-                at = window.find(head, at + 1)
-        for length in range(min(_HEAD - 1, size), best, -1):
-            if window[size - length :] in self._short:
-                return length
-        return best
+                    return size - at
+        return next(
+            (length for length in range(min(_HEAD - 1, size), 0, -1) if window[size - length :] in self._starts), 0
+        )
+
+
+def _all_of(pattern: bytes, data: bytes) -> Iterator[int]:
+    at = data.find(pattern)
+    while at >= 0:
+        yield at
+        at = data.find(pattern, at + 1)
 
 
 class Masker:

@@ -9,6 +9,7 @@ import urllib.parse
 
 import pytest
 
+from runner.contract import masking
 from runner.contract.masking import Masker, Patterns, mask_text, weakness
 
 ENCODINGS = {
@@ -42,11 +43,19 @@ def chunked(data, rng):
         at += size
 
 
-def test_no_secret_leaks_in_any_encoding_however_the_stream_is_cut():
-    rng = random.Random(20261)
-    for trial in range(60):
-        secrets = ["".join(rng.choices(ALPHABET, k=rng.randint(6, 40))) for _ in range(4)]
-        secrets = [s for s in secrets if s.strip() == s]
+@pytest.fixture(params=["one by one", "all at once"], autouse=True)
+def way(request, monkeypatch):
+    """Few patterns are looked for one by one, many all at once: each way must find the same."""
+    monkeypatch.setattr(masking, "_MANY", 10**9 if request.param == "one by one" else 0)
+    return request.param
+
+
+@pytest.mark.parametrize("count", [1, 4, 30])
+def test_no_secret_leaks_in_any_encoding_however_the_stream_is_cut(count):
+    rng = random.Random(20261 + count)
+    for trial in range(max(2, 60 // count)):
+        secrets = ["".join(rng.choices(ALPHABET, k=rng.randint(6, 40))) for _ in range(count)]
+        secrets = [s for s in secrets if s.strip() == s] or ["a secret & more"]
         known = Patterns(secrets)
         for name, encode in ENCODINGS.items():
             secret = rng.choice(secrets)
@@ -59,7 +68,34 @@ def test_no_secret_leaks_in_any_encoding_however_the_stream_is_cut():
             assert len(core) < 4 or core not in seen, (trial, name, secret, seen)
 
 
-def test_the_result_is_the_same_for_every_way_of_cutting_the_stream():
+def test_no_line_of_a_secret_of_many_lines_leaks_in_any_encoding():
+    rng = random.Random(31)
+    for _ in range(6):
+        lines = [
+            "".join(rng.choices(string.ascii_letters + string.digits + "+/", k=64)) for _ in range(rng.randint(2, 6))
+        ]
+        secret = "-----BEGIN KEY-----\n" + "\n".join(lines) + "\n-----END KEY-----\n"
+        known = Patterns([secret])
+        shapes = {
+            "whole": secret,
+            "joined": "".join(lines),
+            "escaped": json.dumps(secret),
+            "rewrapped": "\n".join("".join(lines)[at : at + 76] for at in range(0, 64 * len(lines), 76)),
+            "numbered": "".join(f"{number}: {line}\r\n" for number, line in enumerate(lines)),
+        }
+        for shape, text in shapes.items():
+            masker = Masker(known)
+            seen = b"".join(masker.feed(c) for c in chunked(text.encode(), rng)) + masker.flush()
+            leaked = [at for line in lines for at in range(64 - 12) if line[at : at + 12].encode() in seen]
+            assert not leaked, (shape, seen)
+        for name in ("base64", "base64+1", "base64+2", "base64-utf16", "hex", "utf-16le"):
+            printed = ENCODINGS[name](secret)
+            masker = Masker(known)
+            seen = b"".join(masker.feed(c) for c in chunked(printed, rng)) + masker.flush()
+            assert not [at for at in range(4, len(printed) - 20, 7) if printed[at : at + 16] in seen], name
+
+
+def test_the_result_is_the_same_for_every_way_of_cutting_the_stream_and_of_looking(monkeypatch):
     rng = random.Random(7)
     for _ in range(400):
         secrets = ["".join(rng.choices("ab", k=rng.randint(4, 7))) for _ in range(3)]
@@ -69,6 +105,18 @@ def test_the_result_is_the_same_for_every_way_of_cutting_the_stream():
         expected = whole.feed(data) + whole.flush()
         masker = Masker(known)
         assert b"".join(masker.feed(c) for c in chunked(data, rng)) + masker.flush() == expected
+        monkeypatch.setattr(masking, "_MANY", 10**9 - masking._MANY)
+        other = Masker(known)
+        assert other.feed(data) + other.flush() == expected
+
+
+def test_what_is_held_back_is_the_longest_beginning_of_a_pattern():
+    rng = random.Random(13)
+    for _ in range(300):
+        known = Patterns(["".join(rng.choices("abc", k=rng.randint(4, 9))) for _ in range(4)])
+        data = "".join(rng.choices("abc", k=rng.randint(0, 20))).encode()
+        begun = [n for p in known._known for n in range(1, min(len(p), len(data) + 1)) if data.endswith(p[:n])]
+        assert known.unfinished(data) == max(begun, default=0)
 
 
 def test_overlapping_secrets_leave_no_rest():
