@@ -117,15 +117,15 @@ class ApplicationFolder:
         self.look(release).unlink(missing_ok=True)
         shutil.rmtree(gone)
 
-    def clear(self) -> List[OSError]:
+    def clear(self) -> List[Exception]:
         """Remove what jobs that were ended by force have left; returns what could not be removed, and why."""
-        failures: List[OSError] = []
+        failures: List[Exception] = []
         for path in sorted(self._private.iterdir()):
             if path.name.endswith(_LOOK) and os.path.lexists(self.releases / path.name[: -len(_LOOK)]):
                 continue
             try:
                 _remove(path)
-            except OSError as error:
+            except (OSError, RecursionError) as error:
                 failures.append(error)
         return failures
 

@@ -1,4 +1,4 @@
-"""Retention: after a success, remove what this step deployed before the current release and those kept beside it.
+"""Retention: after a deployment, remove what this step deployed before the current release and those kept beside it.
 
 What is removed bears the mark of a job that the journal knows as this step's. What `current` points to stays, and so
 does what was renamed, made by others, or deployed by another step to the same folder.
@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Dict, List, Tuple
 
 from runner.application_folder import ApplicationFolder
+from runner.contract.job import INSTALL
 from runner.deployment import RunningDeployment
 from runner.deployment_history import history
 
 
 class KeepReleases:
     def finish(self, deployment: RunningDeployment, *, succeeded: bool) -> None:
-        if not succeeded or deployment.is_done:
+        # Whoever goes back may want to go back further.
+        if not succeeded or deployment.is_done or deployment.job.mode != INSTALL:
             return
         try:
             self._tidy(deployment)
@@ -30,7 +32,7 @@ class KeepReleases:
             try:
                 application.remove(release)
                 removed.append(release.name)
-            except OSError as error:
+            except (OSError, RecursionError) as error:
                 deployment.warn(f"{release} cannot be removed: {error}; the next deployment tries again")
         for failure in application.clear():
             deployment.warn(f"what an earlier job left cannot be removed: {failure}; the next deployment tries again")

@@ -31,7 +31,10 @@ class OpenApplicationFolder:
 
 
 def application_folder_of(deployment: RunningDeployment) -> ApplicationFolder:
-    """`<install_to>` with its `releases`, else `<home>/applications/[tenant/]environment/package`."""
+    """`<install_to>` with its `releases`, else `<home>/applications/[tenant/]environment/[target/]package`.
+
+    Targets whose jobs run beside the hub share its machine, and a home there.
+    """
     install_to = deployment.text("install_to")
     if install_to:
         root = Path(install_to)
@@ -39,6 +42,7 @@ def application_folder_of(deployment: RunningDeployment) -> ApplicationFolder:
             raise StepFailed(f"install_to must be an absolute path without '..', not {install_to!r}")
         return ApplicationFolder(root, root / "releases")
     job = deployment.job
-    parts = [part for part in (job.tenant, job.environment.name, deployment.package.id) if part]
+    target = job.target.name if job.endpoint else ""
+    parts = [part for part in (job.tenant, job.environment.name, target, deployment.package.id) if part]
     root = Path(deployment.home, "applications", *map(safe_name, parts))
     return ApplicationFolder(root, root)

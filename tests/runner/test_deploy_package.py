@@ -85,6 +85,15 @@ def test_without_install_to_releases_lie_in_the_spokes_home(rig, tmp_path):
     assert parts[2:] == ["storefront", "1.0.0"]
 
 
+def test_tenants_and_targets_that_share_a_machine_share_no_folder(rig, tmp_path):
+    package = make_zip(tmp_path / "p.zip", {"a": "1"})
+    told = ({}, {"tenant": "one"}, {"endpoint": {"kind": "cloud", "region": "x"}})
+    paths = [next(iter(rig.deploy(package, **more).outcome["outputs"]))["value"] for more in told]
+    assert [os.path.relpath(path, tmp_path / "applications") for path in paths] == [
+        "Production/storefront/1.0.0", "one/Production/storefront/1.0.0", "Production/web-1/storefront/1.0.0",
+    ]  # fmt: skip
+
+
 def test_a_second_deployment_of_a_version_overwrites_nothing(rig, tmp_path):
     site = tmp_path / "site"
     package = make_zip(tmp_path / "p.zip", {"a": "1"})
