@@ -35,9 +35,9 @@ def variables(text):
 
 
 def test_the_page_has_an_example_of_each_kind():
-    shells = {"bash", "python", "template", "transform", "copy", "story", "preview"}
+    others = {"template", "transform", "copy", "story", "preview"}
     formats = {path.stem.removesuffix("_file") for path in Path("runner/formats").glob("*_file.py")}
-    assert {kind for kind, *_ in EXAMPLES} == shells | formats
+    assert {kind for kind, *_ in EXAMPLES} == others | formats | LANGUAGES
     assert PAGE.read_text().count("<!-- test:") == len(EXAMPLES)
 
 

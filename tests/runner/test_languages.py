@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from runner.contract.spool import Stream
+from tests.runner.rig import make_zip
 from tests.runner.speech import SPEECHES, in_each_shell, speech
-from tests.runner.test_deploy_package import make_zip
 from tests.runner.test_scripts import TRICKY
 from tests.runner.test_supervisor import is_alive
 
