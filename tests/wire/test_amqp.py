@@ -375,3 +375,67 @@ def test_what_the_socket_takes_is_sent_at_once_and_what_it_does_not_take_arrives
     assert waited != []
     found = [delivery.body for _ in range(61) for delivery in taken.take(1, WAIT_S)]
     assert found == [b"small", *large]
+
+
+def test_whoever_publishes_while_the_io_thread_waits_sends_by_itself(broker, connect, monkeypatch):
+    senders = []
+    emit = GatheringConnection._adapter_emit_data
+
+    def noted(self, data):
+        senders.append(threading.current_thread())
+        emit(self, data)
+
+    spoke_id, url = broker.make_spoke()
+    connection = connect(url)
+    assert connection.wait_connected(WAIT_S)
+    monkeypatch.setattr(GatheringConnection, "_adapter_emit_data", noted)
+    key = topology.event_key(spoke_id, topology.EventKind.RESULT)
+
+    def sent_by_itself():
+        wait([connection.publish(Outgoing(topology.EVENTS, key, b"x"))], WAIT_S)
+        return senders[-1] is threading.current_thread()
+
+    assert eventually(sent_by_itself)
+
+
+def test_while_the_io_thread_is_at_work_it_sends_what_others_publish(broker, connect):
+    spoke_id, url = broker.make_spoke()
+    connection = connect(url)
+    assert connection.wait_connected(WAIT_S)
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def work():
+        at_work.set()
+        go_on.wait(WAIT_S)
+
+    connection._outward.call(work)
+    assert at_work.wait(WAIT_S)
+    key = topology.event_key(spoke_id, topology.EventKind.RESULT)
+    futures = [connection.publish(Outgoing(topology.EVENTS, key, b"x")) for _ in range(3)]
+    assert not any(future.done() for future in futures)
+    go_on.set()
+    assert all(future.result(WAIT_S) is None for future in futures)
+
+
+def test_an_ack_may_wait_for_the_next_delivery_but_not_for_long(broker, hub):
+    spoke_id = broker.make_spoke()[0]
+    mailbox = hub.consume(topology.spoke_queue(spoke_id), prefetch=10)
+    for _ in range(2):
+        hub.publish(Outgoing(topology.COMMANDS, spoke_id, b"job")).result(WAIT_S)
+    first = take_all(mailbox, 2, ack=False)
+    mailbox.ack(first)
+    assert eventually(lambda: not mailbox._unanswered)
+    hub.publish(Outgoing(topology.COMMANDS, spoke_id, b"job")).result(WAIT_S)
+    mailbox.ack(take_all(mailbox, 1, ack=False))
+    assert eventually(lambda: not mailbox._unanswered)
+
+
+def test_acks_that_wait_are_sent_before_a_subscription_closes(broker, hub):
+    spoke_id = broker.make_spoke()[0]
+    mailbox = hub.consume(topology.spoke_queue(spoke_id), prefetch=10)
+    hub.publish(Outgoing(topology.COMMANDS, spoke_id, b"first")).result(WAIT_S)
+    mailbox.ack(take_all(mailbox, 1, ack=False))
+    mailbox.close()
+    hub.publish(Outgoing(topology.COMMANDS, spoke_id, b"second")).result(WAIT_S)
+    again = take_all(hub.consume(topology.spoke_queue(spoke_id), prefetch=10), 1)
+    assert [delivery.body for delivery in again] == [b"second"]

@@ -2,6 +2,9 @@
 
 A generation is one channel's life. Tags of a dead channel mean nothing: its acknowledgements are dropped, the broker
 delivers again, and the receiver's journal knows the message. Prefetch bounds the buffer.
+
+An acknowledgement may wait a moment and go out behind the next delivery: to wake the I/O thread for each costs more
+than the frame. What a crash keeps from the broker in that moment comes again too.
 """
 
 import logging
@@ -29,6 +32,7 @@ logger = logging.getLogger(__name__)
 _ROUND_TOPIC_PERMISSIONS = {"CC", "BCC"}
 # Another one consumes: its death is noticed within this, and a thousand queues do not ask at the same moment.
 _TAKEN_AGAIN_S = (4.0, 9.0)
+_ACK_WITHIN_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,9 @@ class AmqpSubscription:
         self._generation = 0
         self._answers: deque[tuple[int, tuple[int, ...], bool | None]] = deque()
         self._awake = False
-        # Of the I/O thread alone.
+        # Whether the I/O thread will look for answers by itself, soon.
+        self._will_look = False
+        # Of whoever has the turn; how many are unanswered is for anybody to see.
         self._channel: Channel | None = None
         self._opening = False
         self._unanswered: dict[int, None] = {}
@@ -158,13 +164,15 @@ class AmqpSubscription:
         self._link.call(self._close_channel)
 
     def _answer(self, generation: int, tags: tuple[int, ...], requeue: bool | None) -> None:
-        """`requeue` None is an ack. Many answers make one wake-up."""
+        """`requeue` None is an ack, which may wait while more can come. Many answers make one wake-up."""
         with self._arrived:
             if generation != self._generation:
                 return
             self._answers.append((generation, tags, requeue))
+            if requeue is None and self._will_look and len(self._unanswered) < self._prefetch // 2:
+                return
             wake, self._awake = not self._awake, True
-        if wake and not self._link.call(self._send_answers):
+        if wake and not self._link.at_once(self._send_answers):
             self._awake = False
 
     # The I/O thread
@@ -180,7 +188,7 @@ class AmqpSubscription:
             self._generation += 1
             self._buffer.clear()
             self._answers.clear()
-            self._awake = False
+            self._awake = self._will_look = False
         self._channel = None
         self._opening = False
         self._unanswered.clear()
@@ -242,8 +250,21 @@ class AmqpSubscription:
             if self.closed:
                 return
             self._buffer.append(delivery)
+            look_later, self._will_look = not self._will_look, True
             self._arrived.notify()
         self._watch.arrived()
+        if look_later:
+            self._link.later(_ACK_WITHIN_S, partial(self._look, delivery.generation))
+        elif self._answers:
+            self._send_answers()
+
+    def _look(self, generation: int) -> None:
+        """For answers that nobody woke us for; in another channel's life somebody else looks."""
+        with self._arrived:
+            if generation != self._generation:
+                return
+            self._will_look = False
+        self._send_answers()
 
     def _send_answers(self) -> None:
         with self._arrived:
@@ -279,4 +300,5 @@ class AmqpSubscription:
 
     def _close_channel(self) -> None:
         if self._channel is not None and self._channel.is_open:
+            self._send_answers()
             self._channel.close()

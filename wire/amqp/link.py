@@ -11,14 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import pika
-from pika.adapters.select_connection import IOLoop
 from pika.exceptions import ConnectionClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
 
 from wire.amqp.gathering import GatheringConnection
+from wire.amqp.lending import LendingLoop
 from wire.errors import BrokerRefused, ConnectionLost, WireError
 from wire.tls import TlsContext, public_client_context
 
@@ -95,7 +96,7 @@ class Link:
         self._user = user
         self._parameters = parameters(address, name, tls, heartbeat_s)
         self._lock = threading.Lock()
-        self._loop: IOLoop | None = None
+        self._loop: LendingLoop | None = None
         self._connection: GatheringConnection | None = None
         self._state = CONNECTING
         self._changed = threading.Condition()
@@ -137,6 +138,16 @@ class Link:
             self._loop.add_callback_threadsafe(callback)
             return True
 
+    def at_once(self, callback: Callable[[], None]) -> bool:
+        """Run it here, as if this were the I/O thread, if that one waits for the socket; else as `call`."""
+        loop = self._loop
+        try:
+            if loop is not None and not self.is_own_thread and loop.lend(callback):
+                return True
+        except Exception as error:  # noqa: BLE001  It ends the connection as it would have there.
+            return self.call(partial(_fail, error))
+        return self.call(callback)
+
     def later(self, delay_s: float, callback: Callable[[], None]) -> None:
         """Only from the I/O thread; forgotten when this connection ends."""
         if self._loop is not None:
@@ -165,7 +176,7 @@ class Link:
 
     def _live_once(self) -> WireError:
         """One connection from its first packet to its end; answers why it ended."""
-        loop = IOLoop()
+        loop = LendingLoop()
         ended: list[BaseException] = []
 
         def on_end(_connection: object, reason: BaseException) -> None:
@@ -256,6 +267,10 @@ def parameters(address: Address, name: str, tls: TlsContext | None, heartbeat_s:
         ssl_options=pika.SSLOptions(context, address.host) if context is not None else None,
         client_properties={"connection_name": name},
     )
+
+
+def _fail(error: Exception) -> None:
+    raise error
 
 
 def _root(reason: BaseException) -> BaseException:

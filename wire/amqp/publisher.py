@@ -65,7 +65,7 @@ class Publisher:
         self._waiting_bytes = 0
         self._awake = False
         self._closed = False
-        # Of the I/O thread alone: by delivery tag, in the order of publishing.
+        # Of whoever has the turn: by delivery tag, in the order of publishing.
         self._unconfirmed: dict[int, _Entry] = {}
         self._unconfirmed_bytes = 0
         self._next_tag = 1
@@ -128,7 +128,7 @@ class Publisher:
 
     def _wake(self) -> None:
         # Between two connections there is nothing to wake: the next one drains when it is up.
-        if self._link is None or not self._link.call(self._drain):
+        if self._link is None or not self._link.at_once(self._drain):
             self._awake = False
 
     # The I/O thread: the link's life
@@ -201,7 +201,7 @@ class Publisher:
         if self._link is not None and self._channel is not None:
             self._link.set_state(BLOCKED if self._blocked else CONNECTED)
 
-    # The I/O thread: messages
+    # The I/O thread, or whoever has its turn: messages
 
     def _drain(self) -> None:
         """Send what the window has room for; runs after each wake-up and each confirm."""
