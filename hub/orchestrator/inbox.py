@@ -6,10 +6,12 @@ database is away, nothing is acknowledged and the broker delivers again.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 
 from hub.orchestrator.carried import Carried
+from hub.orchestrator.gathering import Stream
 from hub.orchestrator.held import HeldResults
 from hub.orchestrator.log_inbox import CursorMoved, LogInbox
 from hub.orchestrator.opening import Door, Opened
@@ -78,6 +80,7 @@ class Inbox:
         stop: Event,
     ) -> None:
         """Take batches until the event is set; a subscription that fails is made anew."""
+        stream = Stream()
         while not stop.is_set():
             try:
                 subscription = self._parts.connection.consume(queue, prefetch=prefetch)
@@ -85,7 +88,7 @@ class Inbox:
                     # One connection for all rounds: most of them find nothing, and a new one costs more than that.
                     with connection():
                         while not stop.is_set():
-                            self._round(subscription, limit, take)
+                            self._round(subscription, limit, take, stream)
                 finally:
                     subscription.close()
             except Exception:
@@ -93,9 +96,17 @@ class Inbox:
                 stop.wait(_PAUSE_S)
 
     def _round(
-        self, subscription: Subscription, limit: int, take: Callable[[Sequence[Delivery]], Sequence[Delivery]]
+        self,
+        subscription: Subscription,
+        limit: int,
+        take: Callable[[Sequence[Delivery]], Sequence[Delivery]],
+        stream: Stream,
     ) -> None:
         deliveries = subscription.take(limit, _WAIT_S)
+        wait_s = stream.wait_s(len(deliveries))
+        if wait_s and len(deliveries) < limit:
+            time.sleep(wait_s)
+            deliveries += subscription.take(limit - len(deliveries), 0)
         with connection():
             done = take(deliveries)
             self._quarantine.flush()
