@@ -70,6 +70,14 @@ class RunningDeployment:
         return self.job.package
 
     @property
+    def package_file(self) -> Path:
+        """The package as it came to this machine; it does not come in a switch."""
+        source = self.job_file.packages.get(self.package.manifest_id)
+        if source is None:
+            raise StepFailed(f"the package {self.package.id} {self.package.version} did not come with the job")
+        return Path(source)
+
+    @property
     def release_folder(self) -> Path:
         """Where the package was extracted to."""
         if self.release is None:

@@ -22,7 +22,7 @@ from runner.contract.errors import ContractError
 from runner.contract.template import references
 from runner.conventions.open_application_folder import application_folder_of
 from runner.deployment import RunningDeployment
-from runner.errors import RunnerError, StepFailed
+from runner.errors import RunnerError
 from runner.file_changes import FileChanges, lines_of, secrets_of
 from runner.job_variables import variables_of
 from runner.package_files import named_files, read_text
@@ -102,12 +102,9 @@ class _Quiet(WorkerChannel):
 
 def _extracted(deployment: RunningDeployment, folder: Path) -> Tuple[Path, int]:
     package = deployment.package
-    source = deployment.job_file.packages.get(package.manifest_id)
-    if source is None:
-        raise StepFailed(f"the package {package.id} {package.version} did not come with the job")
     folder.parent.mkdir(mode=0o700)
     limits = Limits(total_bytes=deployment.job_file.limits.disk_bytes)
-    found = safe_unpack(Path(source), folder, limits, extension=package.extension)
+    found = safe_unpack(deployment.package_file, folder, limits, extension=package.extension)
     count = sum(not entry.is_directory for entry in found.entries)
     deployment.say(f"comparing {package.id} {package.version} ({count} files) with what a deployment would make of it")
     return folder, count

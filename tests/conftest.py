@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.services.rabbitmq",
     "tests.services.postgres",
+    "tests.services.mariadb",
     "tests.services.whole",
     "tests.services.sshd",
     "tests.conformance.matrix",

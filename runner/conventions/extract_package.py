@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from runner.application_folder import ApplicationFolder
 from runner.contract.archives import Limits, safe_unpack
 from runner.deployment import RunningDeployment
 from runner.deployment_history import BEGUN, note
-from runner.errors import StepFailed
 
 
 class ExtractPackage:
@@ -18,12 +15,9 @@ class ExtractPackage:
 
     def install(self, deployment: RunningDeployment) -> None:
         package, application = deployment.package, ApplicationFolder.of(deployment)
-        source = deployment.job_file.packages.get(package.manifest_id)
-        if source is None:
-            raise StepFailed(f"the package {package.id} {package.version} did not come with the job")
         limits = Limits(total_bytes=deployment.job_file.limits.disk_bytes)
         made = application.place()
-        found = safe_unpack(Path(source), made, limits, extension=package.extension)
+        found = safe_unpack(deployment.package_file, made, limits, extension=package.extension)
         deployment.package_files = tuple("/".join(e.parts) for e in found.entries if not e.is_directory)
         deployment.take_up(application.free_name(package.version), deployment.job_file.cid)
         # Before it is there: what a job that is ended by force has left can be told to be this step's.

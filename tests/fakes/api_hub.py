@@ -39,16 +39,15 @@ from hub.storage.files import FileStore
 from hub.storage.hub_keys import signing_key
 from hub.storage.hub_trust import installation, load_seals
 from hub.storage.models import Environment, Spoke, Target, TargetEnvironment, User, now_ms
-from runner.contract.step_kind import StepKind
-from runner.steps import cloud_script, deploy_package, run_script
+from runner.contract.step_kind import StepKind, read_step_kinds
+from runner.steps import step_kinds
 from tests.fakes.feed import zip_of
 from tests.fakes.installed_hub import InstalledHub, installed_hub
 from tests.fakes.memory import MemoryBroker, MemoryConnection
 from wire.keys import BoxKey, SigningKey
 from wire.roles import Role
 
-_STEPS = (cloud_script.STEP, deploy_package.STEP, run_script.STEP)
-KINDS: dict[str, StepKind] = {step.kind.name: step.kind for step in _STEPS}
+KINDS: dict[str, StepKind] = read_step_kinds(step_kinds())
 YEAR_MS = 300 * 24 * 3600 * 1000
 
 

@@ -47,6 +47,46 @@ def test_a_step_that_no_kind_takes_is_refused_and_its_field_is_named(change, fie
 
 
 @pytest.mark.parametrize(
+    ("kind", "properties", "field", "words"),
+    [
+        ("http-check", {}, "url", "needs it: What is asked"),
+        ("http-check", {"url": "http://x/", "method": "BREW"}, "method", "expected one of GET, HEAD"),
+        ("http-check", {"url": "http://x/", "within_s": -1}, "within_s", "expected 1 or more"),
+        ("http-check", {"url": "http://x/", "within_s": "60"}, "within_s", "expected a whole number"),
+        ("http-check", {"url": "http://x/", "expect_status": [200]}, "expect_status", "a number becomes one in quotes"),
+        ("http-check", {"url": "http://x/", "expect_staus": ["200"]}, "expect_staus", "takes no such property"),
+        ("sql-migrations", {"database": "/srv/x.db"}, "engine", "needs it"),
+        (
+            "sql-migrations",
+            {"database": "x", "engine": "oracle"},
+            "engine",
+            "expected one of sqlite, postgresql, mysql",
+        ),
+        ("transfer-package", {"to": "/srv", "existing": "keep"}, "existing", "expected one of replace, fail"),
+    ],
+)
+def test_a_kind_is_held_to_what_it_declares(kind, properties, field, words):
+    package = {"package": "storefront"} if kind == "transfer-package" else {}
+    with pytest.raises(ProcessMalformed, match=words) as refused:
+        form({"name": "A step", "kind": kind, "roles": ["web"], "properties": properties, **package})
+    assert refused.value.field == f"0.properties.{field}"
+
+
+def test_a_step_has_a_package_or_not_as_its_kind_says():
+    migrate = {
+        "name": "Migrate",
+        "kind": "sql-migrations",
+        "roles": ["db"],
+        "properties": {"engine": "sqlite", "database": "/x"},
+    }
+    assert packages_of(form(migrate, migrate | {"name": "Again", "package": "storefront"})) == ["storefront"]
+    with pytest.raises(ProcessMalformed, match="takes no package"):
+        form(
+            {"name": "Ask", "kind": "http-check", "roles": ["web"], "package": "x", "properties": {"url": "http://x/"}}
+        )
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"rolling": 0},
