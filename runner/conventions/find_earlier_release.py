@@ -15,7 +15,9 @@ class FindEarlierRelease:
 
     def install(self, deployment: RunningDeployment) -> None:
         package, application = deployment.package, ApplicationFolder.of(deployment)
-        same = [e for e in history(deployment) if e["succeeded"] and e["sha256"] == package.sha256]
+        # Two releases with the same package may differ in all that was filled in.
+        mine = [e for e in history(deployment) if e["release"] == deployment.job.release.version]
+        same = [e for e in mine if e["succeeded"] and e["sha256"] == package.sha256]
         there = [e for e in reversed(same) if e["made_by"] and application.maker(Path(e["path"])) == e["made_by"]]
         if not there:
             raise StepFailed(_sentence(deployment, was_here=bool(same)))

@@ -28,7 +28,11 @@ def test_a_way_back_sends_not_a_byte_of_the_package(world, kind, projects, push)
         world.deploy(made, version)
     of_packages = set(world.chunks(kind)) - chunks
     assert world.forget_chunks(kind, of_packages) > 5_000_000
-    answer = asked(world, made, switch=True)
+    shown = world.manyarm("rollback", made, "--to", ENVIRONMENTS[0], "--plan")
+    assert shown.startswith(
+        f"{made} back to 1.0.0 in {ENVIRONMENTS[0]}\n1. Install (deploy-package  {name} 1.0.0, switches back)"
+    )
+    answer = world.json("rollback", made, "--to", ENVIRONMENTS[0], "--json")
     assert answer["release"] == "1.0.0"
     world.until_succeeded(answer["task"])
     assert f"sum {hashlib.sha256(contents['1.0.0']).hexdigest()}  -" in world.printed(answer["task"])
@@ -45,9 +49,11 @@ def test_a_way_back_to_what_is_gone_fails_on_that_target_and_says_so(world, kind
         push(name, version, {"content.bin": version.encode()})
         projects.release(made, name, version)
         world.deploy(made, version)
-    task = asked(world, made, switch=True)["task"]
-    assert world.until_ended(task)["state"] == "failed"
-    assert "not on this machine any more" in world.of_target(task)["message"]
+    done = world.run("manyarm", "rollback", made, "--to", ENVIRONMENTS[0], "--watch")
+    assert done.returncode == 1
+    assert f"{kind} | {name} 1.0.0 is not on this machine any more" in done.stderr
+    nothing = world.run("manyarm", "rollback", made, "--to", ENVIRONMENTS[1])
+    assert (nothing.returncode, "no other release of" in nothing.stderr) == (2, True)
 
 
 def test_a_preview_says_what_would_change_and_leaves_everything_as_it_is(world, kind, projects, push):

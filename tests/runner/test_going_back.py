@@ -225,6 +225,17 @@ def test_the_same_package_of_another_step_or_place_is_none_to_go_back_to(rig, pa
         )
 
 
+def test_of_two_releases_with_one_package_that_one_comes_back_whose_values_it_has(rig, package, site):
+    properties = {"install_to": str(site), "structured": ["settings.json"]}
+    for release, value in (("1.0.0", "first"), ("1.0.1", "second")):
+        more = {"release": {"id": release, "version": release}, "variables": {"a": value}}
+        assert rig.deploy(**package("1.0.0"), properties=properties, **more).outcome["state"] == "succeeded"
+    for release, value in (("1.0.0", "first"), ("1.0.1", "second"), ("1.0.0", "first")):
+        more = {"release": {"id": release, "version": release}}
+        assert rig.switch(**package("1.0.0"), properties=properties, **more).outcome["state"] == "succeeded"
+        assert json.loads((site / "current/settings.json").read_text()) == {"a": value}
+
+
 # Retention
 
 

@@ -164,6 +164,13 @@ def test_a_package_that_holds_a_secret_itself_does_not_show_it(rig, tmp_path):
     assert " keep ***\n-#{Greeting}\n+Good day\n" in run.text()
 
 
+def test_a_secret_of_short_lines_does_not_show_behind_the_marks_of_a_diff(rig, tmp_path):
+    files = {"a.txt": "one\nab12\ncd34\n#{Greeting}\n"}
+    package, more = make_zip(tmp_path / "p.zip", files), {"variables": VARIABLES}
+    run = preview(rig, package, {"substitute_in": ["*"]}, {"Key": "ab12\ncd34"}, **more)
+    assert " one\n ***\n-#{Greeting}\n+Good day\n" in run.text()
+
+
 def test_binary_and_long_files_are_named_and_long_lines_cut_around_the_change(rig, tmp_path):
     files = {
         "a.bin": "\0#{Greeting}",
