@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from demo.sample import VERSIONS, pack
+from demo.sample import VERSIONS, pack, sample_digest
 from demo.ssh_machine import SshMachine
 from demo.stage import Processes, Stage, StageFailed, wait_until
 
@@ -28,10 +28,11 @@ class Demo:
     """The story, in the order in which a newcomer would do it by hand."""
 
     def __init__(self) -> None:
-        self._stage = Stage.set_up(FOLDER)
+        self._stage = Stage.set_up(FOLDER, sample_digest())
         self._processes = Processes(self._stage)
         self._ssh = SshMachine(self._stage)
         self._key = ""
+        self._rows: list[tuple[str, ...]] = []
         self.report: dict[str, Any] = {
             "portal": self._stage.portal,
             "api": f"{self._stage.portal}/api/v1",
@@ -59,6 +60,7 @@ class Demo:
             self._make_release(version)
             for environment in ENVIRONMENTS:
                 self._deploy(version, environment)
+        self._go_back_and_forth("Production")
         self.report["targets"] = self._get("/targets")["items"]
         self.report["ok"] = all(row["state"] == "succeeded" for row in self.report["deployments"])
 
@@ -89,11 +91,7 @@ class Demo:
 
     def table(self) -> None:
         self._say("What happened")
-        rows = [("release", "environment", "state", "seconds")]
-        rows += [
-            (d["release"], d["environment"], d["state"], f"{d['seconds']:.1f}") for d in self.report["deployments"]
-        ]
-        for row in rows:
+        for row in (("command", "release", "environment", "state", "seconds"), *self._rows):
             print("  " + "".join(cell.ljust(14) for cell in row))
 
     # The hub
@@ -193,11 +191,28 @@ class Demo:
             self._show("manyarm", "release", "create", "Storefront", *named)
 
     def _deploy(self, version: str, environment: str) -> None:
-        command = ("manyarm", "deploy", "Storefront", "--release", version, "--to", environment, "--watch")
+        self._watch(
+            ("manyarm", "deploy", "Storefront", "--release", version, "--to", environment), version, environment
+        )
+
+    def _go_back_and_forth(self, environment: str) -> None:
+        """To the release before and to the present one again; both are on the targets, so nothing is sent."""
+        self._say(
+            f"Back to {VERSIONS[0]} in {environment}, which every target still has, and on to {VERSIONS[1]} again"
+        )
+        back = ("manyarm", "rollback", "Storefront", "--to", environment)
+        self._watch(back, VERSIONS[0], environment)
+        self._watch((*back, "--release", VERSIONS[1]), VERSIONS[1], environment)
+
+    def _watch(self, command: tuple[str, ...], version: str, environment: str) -> None:
+        """Follow a deployment to its end, note it, and ask the application on every target what it is now."""
+        command = (*command, "--watch")
         print(f"\n  $ {shlex.join(command)}", flush=True)
         started = time.monotonic()
         watched = subprocess.run([_BIN / command[0], *command[1:]], env=self._stage.environ(self._key), check=False)
         made = self._get("/deployments?limit=1")["items"][0]
+        seconds = round(time.monotonic() - started, 2)
+        self._rows.append((command[1], version, environment, made["state"], f"{seconds:.1f}"))
         self.report["deployments"].append(
             {
                 "project": "Storefront",
@@ -205,7 +220,7 @@ class Demo:
                 "environment": environment,
                 "task": made["task"],
                 "state": made["state"],
-                "seconds": round(time.monotonic() - started, 2),
+                "seconds": seconds,
             }
         )
         if watched.returncode != 0:

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -50,10 +51,14 @@ class Stage:
     local_home: Path
 
     @classmethod
-    def set_up(cls, folder: Path) -> "Stage":
-        """The stage of the last run, or a new one on free ports; what a killed run has left is ended first."""
+    def set_up(cls, folder: Path, sample: str) -> "Stage":
+        """The stage of the last run of the same sample, or a new one on free ports.
+
+        What a killed run has left is ended first.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         end_leftovers(folder)
+        _make_room(folder, sample)
         file = folder / "ports.json"
         known = json.loads(file.read_text()) if file.exists() else {}
         ports: dict[str, int] = {}
@@ -144,6 +149,17 @@ class Processes:
         self._running.clear()
         end_applications(self._stage.folder)
         (self._stage.folder / "running.json").unlink(missing_ok=True)
+
+
+def _make_room(folder: Path, sample: str) -> None:
+    """Start anew where the last run played with another sample."""
+    known = folder / "sample"
+    if (folder / "hub").exists() and not (known.exists() and known.read_text() == sample):
+        print("The sample application is another one than in the last demo: starting anew")
+        shutil.rmtree(_local_home(folder), ignore_errors=True)
+        shutil.rmtree(folder)
+        folder.mkdir()
+    known.write_text(sample)
 
 
 def _local_home(folder: Path) -> Path:

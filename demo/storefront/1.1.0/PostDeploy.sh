@@ -1,7 +1,10 @@
 # Ends the version that ran here and starts this one; runs in the folder that was just made current.
 set -euo pipefail
 home=$(get_variable InstallTo)
-if [ -f "$home/storefront.pid" ] && kill "$(cat "$home/storefront.pid")" 2>/dev/null; then
+former=$(cat "$home/storefront.pid" 2>/dev/null || echo none)
+# A pid may belong to somebody else by now.
+if grep -aqs "$home/current/app.py" "/proc/$former/cmdline" && kill "$former"; then
+    while [ -e "/proc/$former" ]; do sleep 0.02; done
     echo "ended the former version"
 fi
 progress 50 "starting storefront $(get_variable Manyarm.Release.Number)"

@@ -7,9 +7,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SETTINGS = json.loads((HERE / "settings.json").read_text(encoding="utf-8"))
 PAGE = (HERE / "index.html").read_bytes()
 CATALOGUE = json.loads((HERE / "catalogue.json").read_text(encoding="utf-8"))
+
+
+def read_settings(text: str) -> dict[str, str]:
+    """As much of YAML as the settings are written in: a name and a value a line, `server:` before those below it."""
+    found: dict[str, str] = {}
+    above = ""
+    for line in text.splitlines():
+        name, _, rest = line.partition("#")[0].partition(":")
+        value = rest.strip().strip("'\"")
+        if not line.startswith(" "):
+            above = "" if value else f"{name}:"
+        if value:
+            found[above * line.startswith(" ") + name.strip()] = value
+    return found
+
+
+SETTINGS = read_settings((HERE / "settings.yaml").read_text(encoding="utf-8"))
 
 
 class Window(BaseHTTPRequestHandler):
@@ -40,6 +56,6 @@ class Window(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = ThreadingHTTPServer(("127.0.0.1", int(SETTINGS["server"]["port"])), Window)
-    print(f"storefront {SETTINGS['version']} listens on port {SETTINGS['server']['port']}", flush=True)
+    server = ThreadingHTTPServer(("127.0.0.1", int(SETTINGS["server:port"])), Window)
+    print(f"storefront {SETTINGS['version']} listens on port {SETTINGS['server:port']}", flush=True)
     server.serve_forever()
