@@ -14,6 +14,7 @@ from hub.storage.models import DataKey
 from hub.storage.seals import RowSeals
 from hub.storage.vault import ProcessClass, Vault
 from hub.storage.vault_master import MasterKey
+from tests.fakes.tables import lay_tables
 from wire.keys import BoxKey
 from wire.trust import TrustChain
 
@@ -78,6 +79,8 @@ def installed_hub(folder: Path, database: str = "") -> Iterator[InstalledHub]:
     """Install into the folder; the calling thread is connected until the end."""
     home = folder / "home"
     settings = HubHome(home, database or str(home / "manyarm.db"), f"file:{folder / 'master-key'}")
+    if not database:
+        lay_tables(settings.database)
     installed = install(settings)
     master = MasterKey.read(settings.master_key_source, home)
     with connection():

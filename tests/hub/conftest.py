@@ -8,12 +8,13 @@ import pytest
 from peewee import Database
 
 from hub.installation import Installed, install
-from hub.storage.database import connection, migrate_up, open_database
+from hub.storage.database import connection, open_database
 from hub.storage.hub_trust import load_seals
 from hub.storage.models import DataKey
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
 from hub.storage.vault_master import MasterKey, PassphraseCost
+from tests.fakes.tables import lay_tables
 
 CHEAP = PassphraseCost(ops=1, memory_bytes=8192)
 
@@ -51,13 +52,26 @@ def settings_in(folder: Path, database: str | None = None) -> HomeSettings:
     return HomeSettings(home, database or f"sqlite:///{home / 'manyarm.db'}", f"file:{folder / 'home.master-key'}")
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
+_EACH = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(params=_EACH)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind without a table."""
     if request.param == "postgres":
         url: str = request.getfixturevalue("postgres_url")
         return url
     return f"sqlite:///{tmp_path / 'manyarm.db'}"
+
+
+@pytest.fixture(params=_EACH)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind with all tables and no rows."""
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("postgres_tables_url")
+        return url
+    lay_tables(made := f"sqlite:///{tmp_path / 'manyarm.db'}")
+    return made
 
 
 @pytest.fixture
@@ -65,7 +79,6 @@ def database(database_url: str) -> Iterator[Database]:
     """All tables, empty, and this thread connected."""
     opened = open_database(database_url)
     with connection():
-        migrate_up(opened)
         yield opened
     _close(opened)
 
@@ -73,7 +86,9 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def installed_hub(tmp_path: Path) -> Iterator[InstalledHub]:
     """A fresh hub on SQLite."""
-    yield from _installed(settings_in(tmp_path))
+    settings = settings_in(tmp_path)
+    lay_tables(settings.database)
+    yield from _installed(settings)
 
 
 @pytest.fixture

@@ -15,7 +15,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.fakes.tables import migrate
 from tests.services.requires import newest_postgres, requires
+
+_ROOM_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,10 @@ class PostgresServer:
     def url_for(self, database: str) -> str:
         return f"postgresql://manyarm:{self.password}@127.0.0.1:{self.port}/{database}"
 
-    def create(self) -> str:
-        """A fresh, empty database, by its name."""
+    def create(self, like: str = "template1") -> str:
+        """A fresh database, by its name: empty, or with all that another one holds, to which nobody is connected."""
         name = f"t{secrets.token_hex(6)}"
-        self._run(f'CREATE DATABASE "{name}"')
+        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{like}"')
         return name
 
     def drop(self, name: str) -> None:
@@ -60,10 +63,26 @@ def postgres_url(postgres: PostgresServer) -> Iterator[str]:
     postgres.drop(name)
 
 
-@pytest.fixture(scope="module")
-def module_postgres_url(postgres: PostgresServer) -> Iterator[str]:
-    """A fresh database for the tests of one module."""
+@pytest.fixture(scope="session")
+def postgres_tables(postgres: PostgresServer) -> str:
+    """A database with all tables and no rows, of which the others are copies."""
     name = postgres.create()
+    migrate(postgres.url_for(name))
+    return name
+
+
+@pytest.fixture
+def postgres_tables_url(postgres: PostgresServer, postgres_tables: str) -> Iterator[str]:
+    """A fresh database with all tables and no rows for one test."""
+    name = postgres.create(postgres_tables)
+    yield postgres.url_for(name)
+    postgres.drop(name)
+
+
+@pytest.fixture(scope="module")
+def module_postgres_url(postgres: PostgresServer, postgres_tables: str) -> Iterator[str]:
+    """A fresh database with all tables and no rows for the tests of one module."""
+    name = postgres.create(postgres_tables)
     yield postgres.url_for(name)
     postgres.drop(name)
 
@@ -74,7 +93,7 @@ def running_postgres() -> Iterator[PostgresServer]:
     programs = newest_postgres()
     assert programs is not None
     # Not under pytest's folder, which is root's alone: the cluster may have to run as another user.
-    folder = Path(tempfile.mkdtemp(prefix="manyarm-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="manyarm-pg-", dir=_memory()))
     folder.chmod(0o755)
     server = PostgresServer(_free_port(), secrets.token_hex(16), folder)
     password = folder / "password"
@@ -88,6 +107,8 @@ def running_postgres() -> Iterator[PostgresServer]:
         # A test cluster is thrown away, so it need not survive a power cut.
         options = f"-p {server.port} -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off"
         options += f" -c synchronous_commit=off -c unix_socket_directories={folder} -c max_connections=200"
+        # Nor be copied elsewhere, nor does a database live long enough to be tidied.
+        options += " -c wal_level=minimal -c max_wal_senders=0 -c autovacuum=off"
         _as_server_user(
             [programs / "pg_ctl", "-D", data, "-l", folder / "log", "-w", "-t", "60", "-o", options, "start"]
         )
@@ -96,6 +117,12 @@ def running_postgres() -> Iterator[PostgresServer]:
         if (data / "postmaster.pid").exists():
             _as_server_user([programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"])
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory() -> str | None:
+    """Where files are kept in memory, if there is room: a database for a test is some hundred files for a moment."""
+    place = Path("/dev/shm")
+    return str(place) if place.is_dir() and shutil.disk_usage(place).free > _ROOM_BYTES else None
 
 
 def _server_user() -> str | None:

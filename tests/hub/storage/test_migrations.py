@@ -11,8 +11,8 @@ from hub.storage.models import ALL_TABLES
 
 
 @pytest.fixture
-def empty(database_url):
-    opened = open_database(database_url)
+def empty(empty_database_url):
+    opened = open_database(empty_database_url)
     with connection():
         yield opened
     if hasattr(opened, "close_all"):
@@ -40,13 +40,15 @@ def test_a_migration_never_reads_todays_models():
         assert "hub." not in path.read_text(), path.name
 
 
-def test_hubs_that_start_together_migrate_once(database_url):
+def test_hubs_that_start_together_migrate_once(empty_database_url):
     program = (
         "import sys; from hub.storage.database import *\n"
         "opened = open_database(sys.argv[1]); print(len(migrate_up(opened)))"
     )
     running = [
-        subprocess.Popen([sys.executable, "-c", program, database_url], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", program, empty_database_url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         for _ in range(4)
     ]
     ended = [process.communicate() for process in running]
