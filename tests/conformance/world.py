@@ -7,8 +7,6 @@ import signal
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -197,25 +195,7 @@ class Conformance(Whole):
         for pid in self.carriers(kind):
             os.kill(pid, signal.SIGCONT)
 
-    # The API
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer's JSON; a call that the API refuses is an error of the test."""
-        return json.loads(self._fetch(method, path, None if body is None else json.dumps(body).encode()) or b"null")
-
-    def fetch(self, path: str) -> bytes:
-        return self._fetch("GET", path, None)
-
-    def _fetch(self, method: str, path: str, data: bytes | None) -> bytes:
-        headers = {"Authorization": f"Bearer {self.environ['MANYARM_API_KEY']}", "Content-Type": "application/json"}
-        if method == "PUT":
-            headers["If-Match"] = "*"
-        request = urllib.request.Request(f"{self.url}/api/v1{path}", data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return bytes(answer.read())
-        except urllib.error.HTTPError as error:
-            raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from error
+    # Runs and deployments
 
     def begin(self, kind: str, script: str, *, shell: str = "bash", timeout_s: int = 600) -> str:
         """Start a script on the target; returns the task."""

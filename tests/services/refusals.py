@@ -1,15 +1,11 @@
 """What tests of bad input ask of every command: one sentence, its status, no traceback."""
 
-import subprocess
-
-from tests.services.whole import BIN
+from tests.services import warm
 
 
 def refused(hub, *words, status, command="manyarm", given="", **environ):
     """What a command says that ends with this status: one sentence, no traceback."""
-    done = subprocess.run(
-        [BIN / command, *words], env=hub.environ | environ, input=given, capture_output=True, text=True, timeout=120
-    )
+    done = warm.run(command, *words, env=hub.environ | environ, given=given)
     assert done.returncode == status, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stdout + done.stderr
     told = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]

@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 
+from tests.services import warm
 from tests.services.whole import BIN, Whole, until
 
 RECOVERY = re.compile(r"^  (mrk1-[a-z2-7-]+)$", re.MULTILINE)
@@ -142,9 +143,7 @@ def events(hub):
     file = hub.folder / "events.log"
     file.unlink(missing_ok=True)
     environ = {"MANYARM_MASTER_KEY": f"file:{hub.folder / 'elsewhere'}"}
-    done = subprocess.run(
-        [BIN / "manyarm", "audit", "export", str(file)], env=hub.environ | environ, capture_output=True, text=True
-    )
+    done = warm.run("manyarm", "audit", "export", str(file), env=hub.environ | environ)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     return "".join(base64.b64decode(line["bytes"]).decode() for line in lines if "bytes" in line)
