@@ -129,8 +129,16 @@ def _say_what_is_not_done(deployment: RunningDeployment, before: Path) -> None:
 
 
 def _copied(folder: Path, other: Path) -> Path:
-    shutil.copytree(folder, other, symlinks=True, copy_function=os.link)
+    shutil.copytree(folder, other, symlinks=True, copy_function=_shared)
     return other
+
+
+def _shared(path: str, other: str) -> None:
+    """The same file under another name, or where that cannot be, another one like it."""
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copy2(path, other)
 
 
 def _unknown_outputs(deployment: RunningDeployment) -> List[str]:

@@ -76,7 +76,8 @@ def what_is_gone_back_to(body: RollbackBody) -> tuple[Project, Release, Environm
     before = releases.before_the_present(project, environment)
     if before is None:
         raise Conflict(
-            f"no other release of {project.name} was in {environment.name} with success before",
+            f"no other release of {project.name} was in {environment.name} with success before; "
+            "name the one to go back to",
             field="environment",
             code="NEVER_THERE",
         )
