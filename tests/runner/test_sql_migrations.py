@@ -65,7 +65,9 @@ class MysqlDatabase:
         return [tuple(int(value) if value.lstrip("-").isdigit() else value for value in row) for row in rows]
 
 
-@pytest.fixture(params=["sqlite", "postgresql", *(["mysql"] if has_mariadb() else [])])
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres), *(["mysql"] if has_mariadb() else [])]
+)
 def database(request, tmp_path):
     if request.param == "sqlite":
         return SqliteDatabase(tmp_path)
