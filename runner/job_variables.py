@@ -6,7 +6,7 @@ import re
 from typing import Callable, Dict, Mapping, Set
 
 from runner.contract.errors import TemplateError
-from runner.contract.job import Job
+from runner.contract.job import LIMIT_VALUE_CHARS, Job
 from runner.contract.template import expand
 from runner.job_folder import JobFile
 
@@ -48,7 +48,11 @@ class JobVariables:
         if declared is None:
             return None
         value = self._values[declared]
-        return value if declared in self._verbatim else self.expand(value, f"variable {declared}")
+        if declared in self._verbatim:
+            return value
+        return expand(
+            value, self._values, source=f"variable {declared}", verbatim=self._verbatim, limit=LIMIT_VALUE_CHARS
+        )
 
     def expand(self, text: str, source: str, *, strict: bool = True, warn: Callable[[str], None] | None = None) -> str:
         return expand(text, self._values, strict, source=source, verbatim=self._verbatim, warn=warn)

@@ -8,6 +8,7 @@ anything asks for `dataclasses`; the hub, which imports the contract, has the re
 from __future__ import annotations
 
 from operator import attrgetter
+from types import MemberDescriptorType
 from typing import Any, Callable, Dict, Tuple
 
 MISSING = object()
@@ -96,6 +97,9 @@ def _fields_of(cls: Any) -> Dict[str, Field]:
         found.update(getattr(base, "__dataclass_fields__", {}))
     for name in _annotated(cls):
         default = cls.__dict__.get(name, MISSING)
+        if isinstance(default, MemberDescriptorType):
+            # Of `__slots__`: a place, not a value.
+            default = MISSING
         one = default if isinstance(default, Field) else Field(default, MISSING)
         one.name = name
         found[name] = one

@@ -20,7 +20,9 @@ from runner.contract.service_messages import (
     take_frame,
 )
 from runner.contract.spool import Stream
+from runner.errors import StepFailed
 from runner.job_variables import JobVariables
+from runner.memory import within_memory
 from runner.spool_writer import SpoolWriter
 
 _READ_BYTES = 64 * 1024
@@ -56,18 +58,21 @@ class ServiceDesk:
         except MessageRefused as error:
             return _reply(str(error), is_ok=False, as_text=_WANTS_TEXT in data)
         try:
-            text = self._do(message)
-            if message.wants_text and "\0" in text:
-                raise MessageRefused(f"{shown(message.fields['name'])!r} holds a NUL character, which a shell cannot")
-        except ContractError as error:
+            with within_memory(f"the answer to {message.verb}"):
+                text = self._do(message)
+                if message.wants_text and "\0" in text:
+                    name = shown(message.fields["name"])
+                    raise MessageRefused(f"{name!r} holds a NUL character, which a shell cannot")
+                return _reply(text, is_ok=True, as_text=message.wants_text)
+        except (ContractError, StepFailed) as error:
             return _reply(str(error), is_ok=False, as_text=message.wants_text)
-        return _reply(text, is_ok=True, as_text=message.wants_text)
 
     def service_line(self, data: bytes) -> None:
         """A message that came as a line of output; a refusal becomes a warning in the log."""
         try:
-            self._do(parse_message(data))
-        except ContractError as error:
+            with within_memory("a service line"):
+                self._do(parse_message(data))
+        except (ContractError, StepFailed) as error:
             # A script may print such lines for ever, so they count as what it prints.
             self._spool.output(Stream.WARNING, self._masked(str(error)))
 

@@ -7,7 +7,6 @@ outcome once.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from contextlib import closing, suppress
@@ -20,6 +19,7 @@ from runner.contract.spool import CHAIN_START, Stream
 from runner.errors import FolderRefused, RunnerError
 from runner.isolation import IsolationLock
 from runner.job_folder import JobFile, JobFolder, Outcome
+from runner.memory import within_memory
 from runner.process_tree import become_subreaper
 from runner.readiness import Ready
 from runner.spool_writer import SpoolWriter
@@ -57,19 +57,16 @@ def _supervise(folder: JobFolder, secrets: Mapping[str, str] | None, ready: Read
         if secrets is None:
             raise FolderRefused("the spoke went away before it gave the go; nothing was run")
         _check_secrets(job_file, secrets)
+        known = _known(secrets, ready.token)
     except (RunnerError, ContractError) as error:
         _write_outcome(folder, _never_ran(str(error), started_at))
         return
-    _supervise_job(folder, job_file, secrets, ready, started_at)
+    _supervise_job(folder, job_file, secrets, known, ready, started_at)
 
 
 def _supervise_job(
-    folder: JobFolder, job_file: JobFile, secrets: Mapping[str, str], ready: Ready, started_at: int
+    folder: JobFolder, job_file: JobFile, secrets: Mapping[str, str], known: Patterns, ready: Ready, started_at: int
 ) -> None:
-    known = Patterns()
-    # It marks this run's service lines, and is worth nothing after it.
-    known.add_as_it_stands(ready.token)
-    known.add(*secrets.values())
     spool = SpoolWriter(folder.output, job_file.limits.out_bytes)
     stop = Stop(folder)
     supervision = Supervision(folder, job_file, secrets, known, spool, stop, ready.worker, ready.token)
@@ -123,6 +120,15 @@ def _check_secrets(job_file: JobFile, secrets: Mapping[str, str]) -> None:
     missing = sorted(set(job_file.job.secret_names) - set(secrets))
     if missing:
         raise FolderRefused(f"the secrets did not come: {', '.join(missing)}")
+
+
+def _known(secrets: Mapping[str, str], token: str) -> Patterns:
+    """What is masked: every form of every secret, and the token that marks this run's service lines."""
+    known = Patterns()
+    known.add_as_it_stands(token)
+    with within_memory(f"to mask {len(secrets)} secrets of {sum(map(len, secrets.values()))} characters"):
+        known.add(*secrets.values())
+    return known
 
 
 def _warn_of_weak_secrets(supervision: Supervision, secrets: Mapping[str, str]) -> None:

@@ -101,6 +101,15 @@ class Document:
     def root(self) -> Element:
         return next(self.top.elements())
 
+    def let_go(self) -> None:
+        """Free its memory at once: owners and what they own refer to each other."""
+        left = [self.top]
+        while left:
+            element = left.pop()
+            left += element.elements()
+            element.attributes.clear()
+            element.children.clear()
+
     def tail_of(self, element: Element) -> int:
         """Where the end of an element's first tag begins: `>`, or `/>` with the space before it."""
         signs = 2 if element.is_empty_tag else 1

@@ -176,7 +176,10 @@ def transform(text: str, plan_text: str) -> Tuple[str, int]:
             if work > MAX_WORK_CHARS:
                 raise step.fault("too many changes to so large a file")
             count += len(edits)
-            document = read_xml(_edited(document.text, edits)) if edits else document
+            if edits:
+                edited = _edited(document.text, edits)
+                document.let_go()
+                document = read_xml(edited)
     except FileMalformed as error:
         raise TransformFailed(str(error), error.line) from error
     return document.text, count

@@ -8,7 +8,7 @@ data too: nothing is ever expanded twice.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Collection, Dict, List, NoReturn, Sequence, Tuple, Type, Union
+from typing import Any, Callable, Collection, Dict, Iterable, List, NoReturn, Sequence, Tuple, Type, Union
 
 from runner.contract import template_data as data
 from runner.contract.errors import (
@@ -22,7 +22,7 @@ from runner.contract.errors import (
     shown,
 )
 from runner.contract.template_names import Branch, Found, Names, is_one_index, joined, nearest
-from runner.contract.template_parser import parse
+from runner.contract.template_parser import parse, read_nodes
 from runner.contract.template_tags import NAME_MAX_CHARS
 from runner.contract.template_tree import (
     Calculation,
@@ -47,6 +47,10 @@ ITEMS_MAX = 100_000
 _STEPS_PER_TAG = 4
 WORK_PER_LIMIT = 8
 WARNINGS_MAX = 100
+# Pieces that are joined at once: a short one takes fifty bytes beside its own.
+_PIECES = 4096
+# Trees and texts of values that are kept for when they are asked for again.
+_KEPT_TAGS, _KEPT_CHARS = 20_000, 4 * 1024**2
 _LOOP_NAMES = ("Octopus.Template.Each.", "Manyarm.Template.Each.")
 
 
@@ -80,6 +84,25 @@ class Place:
     nested: int = 0
 
 
+class Output:
+    """A text that is being written, in pieces."""
+
+    def __init__(self) -> None:
+        self._joined: List[str] = []
+        self._pieces: List[str] = []
+        self.chars = 0
+
+    def add(self, piece: str) -> None:
+        self.chars += len(piece)
+        self._pieces.append(piece)
+        if len(self._pieces) >= _PIECES:
+            self._joined.append("".join(self._pieces))
+            self._pieces.clear()
+
+    def text(self) -> str:
+        return "".join([*self._joined, *self._pieces])
+
+
 class Evaluation:
     def __init__(
         self,
@@ -98,7 +121,9 @@ class Evaluation:
         self._steps = STEPS_MAX
         self._work = WORK_PER_LIMIT * limit
         self._trees: Dict[str, Tuple[Node, ...]] = {}
+        self._tree_tags = 0
         self._values: Dict[str, str] = {}
+        self._value_chars = 0
         self._data: Dict[str, Any] = {}
         self._told: set[str] = set()
         self._origin = ("", 0)
@@ -106,30 +131,34 @@ class Evaluation:
     def expand(self, text: str, source: str) -> str:
         self._origin = (source, 0)
         place = Place(source)
-        return self._written(parse(text, source, self._tell if self._warn else None), place)
+        return self._written(read_nodes(text, source, self._tell if self._warn else None), place)
 
-    def _written(self, nodes: Sequence[Node], place: Place) -> str:
-        pieces: List[str] = []
-        self._write(nodes, place, pieces)
-        return "".join(pieces)
+    def _written(self, nodes: Iterable[Node], place: Place) -> str:
+        out = Output()
+        self._write(nodes, place, out)
+        return out.text()
 
-    def _write(self, nodes: Sequence[Node], place: Place, pieces: List[str]) -> None:
+    def _write(self, nodes: Iterable[Node], place: Place, out: Output) -> None:
         for node in nodes:
+            if out.chars > self._limit:
+                self._too_long(place, getattr(node, "line", 0))
             if isinstance(node, Text):
                 piece = node.text
                 self._spend(place, 0, len(piece))
-                pieces.append(piece)
+                out.add(piece)
                 continue
             line = getattr(node, "line", 0)
             if not place.chain and line:
                 self._origin = (place.source, line)
             self._spend(place, line, 1)
             if isinstance(node, If):
-                self._write_if(node, place, pieces)
+                self._write_if(node, place, out)
             elif isinstance(node, Each):
-                self._write_each(node, place, pieces)
+                self._write_each(node, place, out)
             else:
-                pieces.append(self._replacement(node, place))
+                out.add(self._replacement(node, place))
+        if out.chars > self._limit:
+            self._too_long(place, 0)
 
     def _spend(self, place: Place, line: int, chars: int, steps: int = 1) -> None:
         self._steps -= steps
@@ -166,13 +195,13 @@ class Evaluation:
             self._spend(place, node.line, len(node.raw))
             return node.raw
 
-    def _write_if(self, node: If, place: Place, pieces: List[str]) -> None:
+    def _write_if(self, node: If, place: Place, out: Output) -> None:
         for branch in node.branches:
             if branch.condition is None or self._holds(branch.condition, place):
-                self._write(branch.body, place, pieces)
+                self._write(branch.body, place, out)
                 return
 
-    def _write_each(self, node: Each, place: Place, pieces: List[str]) -> None:
+    def _write_each(self, node: Each, place: Place, out: Output) -> None:
         items = self._items(node, place)
         if place.nested >= NESTED_MAX:
             self._refuse(TemplateTooDeep, place, node.line, "loops and variables stand in one another too deep")
@@ -181,7 +210,7 @@ class Evaluation:
             own = {(prefix + name).casefold(): text for prefix in _LOOP_NAMES for name, text in told.items()}
             turn = Turn(node.variable.casefold(), item, own)
             self._spend(place, node.line, 1)
-            self._write(node.body, Place(place.source, place.chain, (*place.turns, turn), place.nested + 1), pieces)
+            self._write(node.body, Place(place.source, place.chain, (*place.turns, turn), place.nested + 1), out)
 
     def _items(self, node: Each, place: Place) -> List[Item]:
         found = self._find(node.collection, place, node.line)
@@ -235,8 +264,11 @@ class Evaluation:
         for call in expression.filters:
             text = self._filtered(call, text, place, line)
         if text is None or len(text) > self._limit:
-            self._refuse(TemplateTooLarge, place, line, f"the expanded text would pass {self._limit} characters")
+            self._too_long(place, line)
         return text
+
+    def _too_long(self, place: Place, line: int) -> NoReturn:
+        self._refuse(TemplateTooLarge, place, line, f"the expanded text would pass {self._limit} characters")
 
     def _unknown(self, path: Path, place: Place, line: int) -> NoReturn:
         # As the text spells it: a computed index may hold a secret, of which a message must not show a piece.
@@ -386,15 +418,22 @@ class Evaluation:
         if not place.turns and declared in self._values:
             return self._values[declared]
         source = f"variable {declared}"
-        if declared not in self._trees:
-            self._spend(place, line, len(value), _STEPS_PER_TAG * value.count("#{"))
-            self._trees[declared] = parse(value, source, self._tell if self._warn else None)
-        text = self._written(
-            self._trees[declared], Place(source, (*place.chain, declared), place.turns, place.nested + 1)
-        )
-        if not place.turns:
+        tree = self._trees.get(declared) or self._tree(declared, value, place, line)
+        text = self._written(tree, Place(source, (*place.chain, declared), place.turns, place.nested + 1))
+        self._value_chars += len(text)
+        if not place.turns and self._value_chars <= _KEPT_CHARS:
             self._values[declared] = text
         return text
+
+    def _tree(self, declared: str, value: str, place: Place, line: int) -> Tuple[Node, ...]:
+        """Of a variable's value; kept, unless those that are kept are many already."""
+        tags = value.count("#{")
+        self._spend(place, line, len(value), _STEPS_PER_TAG * tags)
+        tree = parse(value, f"variable {declared}", self._tell if self._warn else None)
+        self._tree_tags += tags
+        if self._tree_tags <= _KEPT_TAGS:
+            self._trees[declared] = tree
+        return tree
 
     def _loops(self, declared: str, place: Place, line: int) -> NoReturn:
         chain = " > ".join((*place.chain, declared))

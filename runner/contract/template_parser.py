@@ -7,18 +7,26 @@ reference after it stands (`##{A}` is `#{A}`, `###{A}` is `#` and the value of A
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Callable, List, Tuple
+from typing import Callable, Iterator, List, Tuple
 
 from runner.contract.errors import TemplateSyntax, TemplateTooDeep, TemplateTooLarge
 from runner.contract.template_tags import Closing, Malformed, Opening, Tag, read_tag
 from runner.contract.template_tree import Branch, Each, If, Node, Text
 
 BLOCKS_MAX = 20
-TAGS_MAX = 200_000
+# Of a block, or of a variable's value: what stands outside of blocks is written out as it is read.
+TAGS_MAX = 20_000
 
 
 def parse(text: str, source: str, warn: Callable[[str], None] | None = None) -> Tuple[Node, ...]:
-    """The tree of a template.
+    """The whole tree of a template; the same errors as `read_nodes`, and there may be TAGS_MAX tags in all."""
+    if text.count("#{") > TAGS_MAX:
+        raise TemplateTooLarge(source, 1, f"a value may hold up to {TAGS_MAX} tags")
+    return tuple(read_nodes(text, source, warn))
+
+
+def read_nodes(text: str, source: str, warn: Callable[[str], None] | None = None) -> Iterator[Node]:
+    """The nodes of a template in their order, each as soon as it is whole.
 
     Args:
         text: The template.
@@ -28,17 +36,17 @@ def parse(text: str, source: str, warn: Callable[[str], None] | None = None) -> 
     Raises:
         TemplateSyntax: a tag or block is not well formed (without `warn`).
         TemplateTooDeep: blocks stand in one another too deep.
-        TemplateTooLarge: there are too many tags.
+        TemplateTooLarge: a block holds too many tags.
     """
-    if text.count("#{") > TAGS_MAX:
-        raise TemplateTooLarge(source, 1, f"a text may hold up to {TAGS_MAX} tags")
     parser = _Parser(source, warn)
     at, scanned, line = 0, 0, 1
     while True:
+        yield from parser.ready()
         opening = text.find("#{", at)
         if opening < 0:
             parser.text(text[at:])
-            return parser.finish()
+            yield from parser.finish()
+            return
         line += text.count("\n", scanned, opening)
         scanned = opening
         hashes = _hashes(text, at, opening)
@@ -92,12 +100,23 @@ class _Parser:
         self._warn = warn
         self._nodes: List[Node] = []
         self._blocks: List[_Block] = []
+        self._tags = 0
+
+    def ready(self) -> List[Node]:
+        """What is whole; it is let go of."""
+        if self._blocks:
+            return []
+        nodes, self._nodes, self._tags = self._nodes, [], 0
+        return nodes
 
     def text(self, text: str) -> None:
         if text:
             self._body().append(Text(text))
 
     def tag(self, tag: Tag, line: int) -> None:
+        self._tags += 1
+        if self._tags > TAGS_MAX:
+            raise TemplateTooLarge(self._source, line, f"a block may hold up to {TAGS_MAX} tags")
         if isinstance(tag, Closing):
             self._close(tag)
         elif isinstance(tag, Opening):

@@ -7,8 +7,12 @@ from typing import List, Tuple
 
 from runner.deployment import RunningDeployment
 from runner.errors import FileMalformed, StepFailed
+from runner.memory import within_memory
 from runner.package_files import named_files, read_text, write_text
 from runner.xml_transform import TransformFailed, transform
+
+# A file, and its name for messages.
+_Named = Tuple[Path, str]
 
 
 class TransformXml:
@@ -25,6 +29,11 @@ class TransformXml:
 
     def _transform(self, deployment: RunningDeployment, plan: Path, path: Path) -> None:
         name, by = (one.relative_to(deployment.release_folder).as_posix() for one in (path, plan))
+        with within_memory(f"{name}: to transform this file"):
+            self._transformed(deployment, (plan, by), (path, name))
+
+    def _transformed(self, deployment: RunningDeployment, by_plan: _Named, of_file: _Named) -> None:
+        (plan, by), (path, name) = by_plan, of_file
         text, encoding, bom = read_text(path)
         try:
             transformed, count = transform(text, read_text(plan)[0])

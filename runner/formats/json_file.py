@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from runner.errors import FileMalformed
 from runner.file_format import FileFormat
-from runner.rewriting import NOTHING, Rewriting, Wanted, read_json
+from runner.rewriting import NOTHING, Rewriting, Wanted, line_of, read_json
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 # How numbers are written counts, not what they are: reading a long one takes the square of its length.
@@ -27,7 +27,13 @@ def _has_name(name: str) -> bool:
 
 
 def _has_look(text: str) -> bool:
-    return text.lstrip()[:1] in ("{", "[") and read_json(text) is not NOTHING
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        _places(text, Wanted({}))
+    except FileMalformed:
+        return False
+    return True
 
 
 def _replace(text: str, values: Mapping[str, str]) -> Tuple[str, Tuple[str, ...]]:
@@ -39,29 +45,32 @@ def _replace(text: str, values: Mapping[str, str]) -> Tuple[str, Tuple[str, ...]
 
 
 def _places(text: str, wanted: Wanted) -> List[_Place]:
-    """Name, start and end of every value that a variable is for, an outer one before those inside of it."""
+    """Name, start and end of every value that a variable is for, an outer one before those inside of it.
+
+    The file is gone through and not made into objects, which would take thirty times its size.
+    """
     places: List[_Place] = []
     try:
-        _DECODER.decode(text)
-        # What `json` read without complaint can be walked without looking for faults.
-        _walk(text, _skip(text, 0), "", (wanted, places))
+        end = _skip(text, _walk(text, _skip(text, 0), "", (wanted, places)))
     except json.JSONDecodeError as error:
         raise FileMalformed(f"not well-formed JSON: {error.msg}", error.lineno) from error
     except RecursionError as error:
         raise FileMalformed("not well-formed JSON: nested too deeply") from error
+    if end < len(text):
+        raise FileMalformed("not well-formed JSON: Extra data", line_of(text, end))
     return places
 
 
 def _walk(text: str, at: int, path: Optional[str], found: _Found) -> int:
     wanted, places = found
     mine = len(places)
-    opening = text[at]
+    opening = text[at : at + 1]
     if opening == "{":
         stop = _walk_object(text, at + 1, path, found)
     elif opening == "[":
         stop = _walk_list(text, at + 1, path, found)
     else:
-        _, stop = _DECODER.raw_decode(text, at)
+        stop = _leaf(text, at)[1]
     name = wanted.name(path)
     if name is not None:
         places.insert(mine, (name, at, stop))
@@ -70,22 +79,45 @@ def _walk(text: str, at: int, path: Optional[str], found: _Found) -> int:
 
 def _walk_object(text: str, at: int, path: Optional[str], found: _Found) -> int:
     at = _skip(text, at)
-    while text[at] != "}":
-        key, at = _DECODER.raw_decode(text, at)
-        at = _skip(text, _skip(text, at) + 1)
-        at = _skip(text, _walk(text, at, found[0].path(path, key), found))
-        at = _skip(text, at + 1) if text[at] == "," else at
-    return at + 1
+    if text.startswith("}", at):
+        return at + 1
+    while True:
+        if not text.startswith('"', at):
+            raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
+        key, at = _leaf(text, at)
+        at = _skip(text, at)
+        if not text.startswith(":", at):
+            raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
+        at = _skip(text, _walk(text, _skip(text, at + 1), found[0].path(path, key), found))
+        if text.startswith("}", at):
+            return at + 1
+        at = _next(text, at)
 
 
 def _walk_list(text: str, at: int, path: Optional[str], found: _Found) -> int:
     at = _skip(text, at)
+    if text.startswith("]", at):
+        return at + 1
     number = 0
-    while text[at] != "]":
+    while True:
         at = _skip(text, _walk(text, at, found[0].path(path, str(number)), found))
+        if text.startswith("]", at):
+            return at + 1
+        at = _next(text, at)
         number += 1
-        at = _skip(text, at + 1) if text[at] == "," else at
-    return at + 1
+
+
+def _next(text: str, at: int) -> int:
+    if not text.startswith(",", at):
+        raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+    return _skip(text, at + 1)
+
+
+def _leaf(text: str, at: int) -> Tuple[Any, int]:
+    """A text, number or word, and where it ends."""
+    if not text[at : at + 1]:
+        raise json.JSONDecodeError("Expecting value", text, at)
+    return _DECODER.raw_decode(text, at)
 
 
 def _skip(text: str, at: int) -> int:

@@ -80,6 +80,21 @@ def test_too_few_too_many_and_unknown_values_are_refused(of, values, named):
 
 
 @REAL_AND_OURS
+def test_a_class_may_have_slots(of):
+    @of.dataclass(frozen=True)
+    class Small:
+        __slots__ = ("a", "b")
+
+        a: int
+        b: str
+
+    assert (Small(1, "x").b, Small(1, b="x") == Small(1, "x")) == ("x", True)
+    assert not hasattr(Small(1, "x"), "__dict__")
+    with pytest.raises(TypeError):
+        Small(1)
+
+
+@REAL_AND_OURS
 def test_replace_and_asdict_go_by_the_fields(of):
     point, named, opened = shapes(of)
     assert of.replace(named(1), name="other") == named(1, 2, "other")
