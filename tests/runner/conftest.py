@@ -1,16 +1,22 @@
-"""The built runner, unpacked and as an archive, under every interpreter that this machine has."""
+"""The built runner under every interpreter that this machine has, unpacked as a spoke has it or as one archive."""
 
 import sys
 import zipfile
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from runner.build import build
 from tests.runner.rig import Rig
 
-OTHERS = [path for v in ("3.9.18", "3.13.0") if (path := Path.home() / f".pyenv/versions/{v}/bin/python3").exists()]
-FORMS = [(Path(sys.executable), "folder"), *((python, form) for python in OTHERS for form in ("folder", "archive"))]
+OTHERS = {
+    path: "archive" if minor in (9, 13) else "folder"
+    for minor in (9, 10, 11, 12, 13, 14)
+    for path in sorted((Path.home() / ".pyenv/versions").glob(f"3.{minor}.*/bin/python3"))[-1:]
+    if minor != sys.version_info.minor
+}
+FORMS = [(Path(sys.executable), "folder"), *OTHERS.items()]
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +40,15 @@ def rig(unpacked, tmp_path):
 
 @pytest.fixture(params=FORMS, ids=lambda p: f"{p[0].parents[1].name}-{p[1]}")
 def any_rig(request, built, unpacked, tmp_path):
-    """The same under each interpreter, and once more as an archive."""
-    python, form = request.param
+    """The same under each interpreter."""
+    return _rig(*request.param, built, unpacked, tmp_path)
+
+
+@pytest.fixture
+def rig_in_turn(request, built, unpacked, tmp_path):
+    """The same under one interpreter, always the same for a case: for tables, whose cases go through all of them."""
+    return _rig(*FORMS[crc32(request.node.name.encode()) % len(FORMS)], built, unpacked, tmp_path)
+
+
+def _rig(python, form, built, unpacked, tmp_path):
     return Rig([str(python), "-I", "-S", "-B", str(unpacked if form == "folder" else built.path)], tmp_path)

@@ -20,6 +20,11 @@ BEFORE = {
 KEPT = ["uploads/**"]
 
 
+@pytest.fixture
+def rig(rig_in_turn):
+    return rig_in_turn
+
+
 def lay(folder, files):
     for name, content in files.items():
         path = folder / name

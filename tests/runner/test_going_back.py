@@ -14,6 +14,11 @@ SECRETS = {"ApiToken": "tok-123456789"}
 
 
 @pytest.fixture
+def rig(rig_in_turn):
+    return rig_in_turn
+
+
+@pytest.fixture
 def package(tmp_path):
     """A package by its version; the same version always has the same bytes."""
 
