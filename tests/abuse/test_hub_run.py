@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.requires import requires
-from tests.services.whole import Whole
-
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="without root the local spoke has no OS user of its own")
 
@@ -68,21 +65,6 @@ print("WHO " + json.dumps({
     "descriptors": [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")],
 }))
 """
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    requires("rabbitmq")
-    made = Whole(
-        tmp_path_factory.mktemp("reached"), MANYARM_HOUSE_SPOKES="local", SECRET_OF_THE_ADMINISTRATOR="environment"
-    )
-    try:
-        made.install()
-        made.start()
-        made.until_healthy("hub")
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="module")

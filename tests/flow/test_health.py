@@ -5,9 +5,8 @@ import json
 import pytest
 
 from tests.flow.conftest import archive
-from tests.services.requires import requires
 from tests.services.sshd import running_sshd
-from tests.services.whole import Whole, until
+from tests.services.whole import until
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 
@@ -62,31 +61,20 @@ def sshd(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ward(tmp_path_factory, sshd):
-    requires("rabbitmq")
-    made = Whole(
-        tmp_path_factory.mktemp("ward"),
-        MANYARM_HOUSE_SPOKES="ssh",
-        MANYARM_ALLOW_INNER_TARGETS="true",
-        MANYARM_LIMIT_HEARTBEAT_S="1",
-        FLOW_SSH_KEY=sshd.client_key,
-    )
-    try:
-        made.install()
-        made.start()
-        (made.folder / "ward.yaml").write_text(FILE % sshd.user)
-        made.manyarm("apply", "-f", str(made.folder / "ward.yaml"))
-        for name in ("bed-1", "bed-2"):
-            made.enrol(name, "web", environments=("Ward",))
-            made.start_spoke(name)
-        for version in ("1.0.0", "1.0.1", "1.0.2"):
-            file = made.folder / f"wards.{version}.tar"
-            archive(file, {"index.html": f"<p>{version}</p>\n"})
-            made.manyarm("package", "push", str(file))
-            made.manyarm("release", "create", "Wards", "--version", version)
-        yield made
-    finally:
-        made.stop()
+def ward(house, sshd):
+    """Two beds, each a spoke, and releases for them."""
+    house.environ["FLOW_SSH_KEY"] = sshd.client_key
+    (house.folder / "ward.yaml").write_text(FILE % sshd.user)
+    house.manyarm("apply", "-f", str(house.folder / "ward.yaml"))
+    for name in ("bed-1", "bed-2"):
+        house.enrol(name, "web", environments=("Ward",))
+        house.start_spoke(name)
+    for version in ("1.0.0", "1.0.1", "1.0.2"):
+        file = house.folder / f"wards.{version}.tar"
+        archive(file, {"index.html": f"<p>{version}</p>\n"})
+        house.manyarm("package", "push", str(file))
+        house.manyarm("release", "create", "Wards", "--version", version)
+    return house
 
 
 def health(ward, name):

@@ -3,9 +3,8 @@
 import pytest
 
 from spokes.remote.endpoint import HostKey
-from tests.services.requires import requires
 from tests.services.sshd import running_sshd
-from tests.services.whole import Whole, until
+from tests.services.whole import until
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 
@@ -14,7 +13,7 @@ kind: Environment
 name: Test
 ---
 kind: Account
-name: Deploy
+name: Opener
 type: ssh-key
 fields: {user: "%s"}
 secrets:
@@ -28,23 +27,11 @@ def sshd(tmp_path_factory):
         yield sshd
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory, sshd):
-    requires("rabbitmq")
-    made = Whole(
-        tmp_path_factory.mktemp("house"),
-        MANYARM_HOUSE_SPOKES="ssh",
-        MANYARM_ALLOW_INNER_TARGETS="true",
-        FLOW_SSH_KEY=sshd.client_key,
-    )
-    try:
-        made.install()
-        made.start()
-        (made.folder / "account.yaml").write_text(ACCOUNT % sshd.user)
-        made.manyarm("apply", "-f", str(made.folder / "account.yaml"))
-        yield made
-    finally:
-        made.stop()
+@pytest.fixture(scope="module", autouse=True)
+def _account(house, sshd):
+    house.environ["FLOW_SSH_KEY"] = sshd.client_key
+    (house.folder / "account.yaml").write_text(ACCOUNT % sshd.user)
+    house.manyarm("apply", "-f", str(house.folder / "account.yaml"))
 
 
 def fingerprint(words: str) -> str:
@@ -57,7 +44,7 @@ def test_a_target_is_added_its_key_compared_and_a_script_runs_there(house, sshd)
         lambda: any(s["name"] == "hub-ssh" and s["state"] == "trusted" for s in house.json("spoke", "list", "--json")),
         "the ssh spoke did not join",
     )
-    words = ("--account", "Deploy", "--home", str(there), "--role", "web", "--environment", "Test")
+    words = ("--account", "Opener", "--home", str(there), "--role", "web", "--environment", "Test")
     added = house.run("manyarm", "target", "add-ssh", "ssh-1", f"{sshd.host}:{sshd.port}", *words)
     assert added.returncode == 2, added.stdout + added.stderr
     house.manyarm("target", "confirm-host-key", "ssh-1", "--fingerprint", fingerprint(added.stderr))

@@ -210,6 +210,26 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         made.stop()
 
 
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    """One hub with all spokes beside it, which misses one soon: for tests of what happens beside the hub."""
+    requires("rabbitmq")
+    made = Whole(
+        tmp_path_factory.mktemp("house"),
+        MANYARM_HOUSE_SPOKES="relay,ssh,local",
+        MANYARM_ALLOW_INNER_TARGETS="true",
+        MANYARM_LIMIT_HEARTBEAT_S="1",
+        SECRET_OF_THE_ADMINISTRATOR="environment",
+    )
+    try:
+        made.install()
+        made.start()
+        made.until_healthy("hub")
+        yield made
+    finally:
+        made.stop()
+
+
 def end(pid: int) -> None:
     """kill -9, as the machine's owner would."""
     os.kill(pid, signal.SIGKILL)
