@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Tuple
 
+from runner.contract.errors import shown
 from runner.errors import StepFailed
 from runner.language import which
 
@@ -51,13 +52,14 @@ def found(interpreter: Interpreter, script: str, cwd: Path, path: str) -> Interp
         StepFailed: it is not there, or may not be executed.
     """
     program = interpreter.program
+    wanted = f"{script} wants to be run by {shown(program)!r}"
     if "/" not in program:
         place = which(program, path)
         if place is None:
-            raise StepFailed(f"{script} wants to be run by {program!r}, which is not on this machine's path ({path})")
+            raise StepFailed(f"{wanted}, which is not on this machine's path ({path})")
         return Interpreter(place, interpreter.options)
     if not (cwd / program).is_file() or not os.access(cwd / program, os.X_OK):
-        raise StepFailed(f"{script} wants to be run by {program!r}, and this machine has no such program")
+        raise StepFailed(f"{wanted}, and this machine has no such program")
     return interpreter
 
 
