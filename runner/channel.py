@@ -38,7 +38,7 @@ class WorkerChannel:
         self._send({"artifact": artifact})
 
     def script_ended(self) -> Dict[str, Any]:
-        """Have all that the script said taken in; returns its outputs, the artifacts it named, its `fail` message."""
+        """Have all that the script said taken in; returns what it left, as the supervisor puts it."""
         self._send({"script_ended": True})
         return self._receive()
 

@@ -30,6 +30,7 @@ def note(deployment: RunningDeployment, state: str) -> None:
             "version": package.version,
             "sha256": package.sha256,
             "variables": deployment.digest,
+            "asked_for_release": deployment.variables.asked_for_release,
             "path": str(deployment.release or ""),
             "made_by": deployment.made_by,
             "copied_to": str(deployment.installed or ""),

@@ -14,18 +14,42 @@ from runner.job_folder import JobFile
 _OUTPUT_NAME = re.compile(r"Manyarm\.Step\[.*\]\.Output\b", re.DOTALL)
 
 
+class _Watched(Dict[str, str]):
+    """Values by name, which notices whether one of them was looked up: whose name is `watched`, folded."""
+
+    watched = "manyarm.release.number"
+    was_looked_up = False
+
+    def __getitem__(self, name: str) -> str:
+        if name.casefold() == self.watched:
+            self.was_looked_up = True
+        return super().__getitem__(name)
+
+
 class JobVariables:
-    """Values by name. Secrets and what targets said are taken as they are; all others may refer to further ones."""
+    """Values by name. Secrets and what targets said are taken as they are; all others may refer to further ones.
+
+    `asked_for_release` says whether anybody has asked for the release's number, directly or by way of another variable:
+    else two releases with the same values do the same.
+    """
 
     def __init__(self, job: Job, secrets: Mapping[str, str]) -> None:
         self._step = job.step.name
         self._target = job.target.name
-        self._values: Dict[str, str] = {**job.variables, **job.literals, **secrets}
+        self._values = _Watched({**job.variables, **job.literals, **secrets})
         self._secrets = tuple(value for value in secrets.values() if value)
         self._folded: Dict[str, str] = {name.casefold(): name for name in self._values}
         self._verbatim: Set[str] = {*secrets, *job.literals} | {
             name for name in self._values if _OUTPUT_NAME.match(name)
         }
+
+    @property
+    def asked_for_release(self) -> bool:
+        return self._values.was_looked_up
+
+    def note_release_was_asked_for(self) -> None:
+        """By somebody who asked elsewhere: a script asks the supervisor."""
+        self._values.was_looked_up = True
 
     def set(self, name: str, value: str) -> None:
         """A value that the runner itself knows, such as the install directory."""

@@ -102,6 +102,8 @@ class ScriptRunner:
 
     def _settle(self, name: str, code: int) -> None:
         left = self._channel.script_ended()
+        if left["asked_for_release"]:
+            self._variables.note_release_was_asked_for()
         for output, value in left["outputs"].items():
             self._variables.set_output(output, value)
         for path, artifact in left["artifacts"]:

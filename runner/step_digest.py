@@ -16,8 +16,8 @@ from runner.deployment import RunningDeployment
 
 _KEY = "journal.key"
 _KEY_BYTES = 32
-# These tell runs apart, not what is deployed.
-_NAMES_OF_RUNS = frozenset({"manyarm.deployment.id", "manyarm.task.id"})
+# These tell runs and releases apart; whether the release's number was asked for the journal says for itself.
+_NAMES_OF_RUNS = frozenset({"manyarm.deployment.id", "manyarm.task.id", "manyarm.release.number"})
 _PROPERTIES_ABOUT_THE_JOURNAL = frozenset({"skip_if_installed", "keep"})
 
 

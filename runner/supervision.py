@@ -244,7 +244,14 @@ class Supervision:
             os.read(self._turn_look, 64)
         os.write(self.worker.turn[1], b".")
         outputs = {name: output["value"] for name, output in self.desk.outputs.items()}
-        control.answer({"outputs": outputs, "artifacts": self.desk.new_artifacts, "failure": self.desk.failure})
+        control.answer(
+            {
+                "outputs": outputs,
+                "artifacts": self.desk.new_artifacts,
+                "failure": self.desk.failure,
+                "asked_for_release": self.variables.asked_for_release,
+            }
+        )
         self.desk.new_artifacts.clear()
         self.desk.failure = None
 

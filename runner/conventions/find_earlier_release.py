@@ -22,6 +22,10 @@ class FindEarlierRelease:
         if not there:
             raise StepFailed(_sentence(deployment, was_here=bool(same)))
         deployment.take_up(Path(there[0]["path"]), there[0]["made_by"])
+        # Its files hold the values of then, whatever these are now.
+        deployment.digest = there[0]["variables"]
+        if there[0]["asked_for_release"]:
+            deployment.variables.note_release_was_asked_for()
         deployment.say(f"{package.id} {package.version} is still in {deployment.release}: going back to it")
 
     def rollback(self, deployment: RunningDeployment) -> None:

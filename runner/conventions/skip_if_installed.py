@@ -48,6 +48,8 @@ def _reason_to_deploy(deployment: RunningDeployment, newest: Optional[Entry]) ->
         return f"{newest['package']} {newest['version']} is installed, whose bytes are others"
     if newest["variables"] != deployment.digest:
         return "variables or properties of the step have changed since"
+    if newest["asked_for_release"] and newest["release"] != deployment.job.release.version:
+        return f"it was told the release's number, which was {newest['release']}"
     return _reason_on_disk(deployment, newest)
 
 

@@ -84,6 +84,49 @@ def test_another_input_is_deployed_and_the_log_says_why(rig, package, site, tmp_
     assert ("nothing is done" in run.text()) == (reason == "")
 
 
+ASKING = {
+    "nobody": ({}, {}, True),
+    "a file": ({"substitute_in": ["index.html"]}, {"index.html": "#{manyarm.release.number}"}, False),
+    "a file that says nothing of it": ({"substitute_in": ["index.html"]}, {"index.html": "#{a}"}, True),
+    "a script": ({"deploy": "get_variable Manyarm.Release.Number"}, {}, False),
+    "a script, by way of a variable": ({"post_deploy": "get_variable Version"}, {}, False),
+    "a configuration": ({}, {"settings.json": '{"Version": "0"}'}, False),
+    "the process": ({"install_to": "#{Home}/#{Manyarm.Release.Number}"}, {}, False),
+}
+
+
+@pytest.mark.parametrize(("properties", "files", "is_skipped"), ASKING.values(), ids=ASKING)
+def test_another_release_of_the_same_bytes_is_skipped_where_nobody_asked_for_its_number(
+    rig, package, site, properties, files, is_skipped
+):
+    told = {"properties": {**skipping(site), "structured": [], **properties}}
+    if "settings.json" in files:
+        told["properties"]["structured"] = ["settings.json"]
+    for number in ("7", "8"):
+        variables = {
+            "Manyarm.Release.Number": number,
+            "Version": "#{Manyarm.Release.Number}",
+            "a": "1",
+            "Home": str(site),
+        }
+        run = rig.deploy(
+            **package("1.0.0", **files), **told, variables=variables, release={"id": number, "version": number}
+        )
+        assert run.outcome["state"] == "succeeded", run.text()
+    assert ("nothing is done" in run.text()) == is_skipped
+    assert is_skipped or "has deployed nothing" in run.text() or "told the release's number, which was 7" in run.text()
+
+
+def test_a_release_that_was_gone_back_to_is_what_it_was_filled_in_with(rig, package, site):
+    told = {"properties": skipping(site), "variables": {"a": "1"}}
+    rig.deploy(**package("1.0.0"), **told)
+    rig.deploy(**package("2.0.0"), **told)
+    assert rig.switch(**package("1.0.0"), **{**told, "variables": {"a": "2"}}).outcome["state"] == "succeeded"
+    assert "nothing is done" in rig.deploy(**package("1.0.0"), **told).text()
+    run = rig.deploy(**package("1.0.0"), **{**told, "variables": {"a": "2"}})
+    assert "variables or properties of the step have changed" in run.text(Stream.VERBOSE)
+
+
 TOUCHED = {
     "a changed file": ("echo more >> releases/1.0.0/version", "releases/1.0.0/version was changed since"),
     "a removed file": ("rm releases/1.0.0/version", "releases/1.0.0/version was changed since"),
@@ -469,6 +512,7 @@ def test_entries_say_what_was_deployed_where(rig, package, site):
     (entry,) = entries(rig.home)
     assert sorted(entry) == sorted(
         [
+            "asked_for_release",
             "at",
             "copied_to",
             "current_before",
