@@ -75,8 +75,8 @@ def test_a_connection_that_nobody_needs_is_let_go_and_made_again(world):
         assert world.end.result(world.run().cid).state == "succeeded"
         connecting = only_machine(daemon).connecting
         world.end.wait(lambda: not daemon.executor.active, "the end of the job")
-        time.sleep(0.3)
-        assert connecting.rest(0.1)
+        # What the job left on the target is cleared up after its end, over the same connection.
+        world.end.wait(lambda: connecting.rest(0.1), "the connection to be let go")
         assert world.end.result(world.run().cid).state == "succeeded"
         assert connecting.made == 2
 

@@ -16,7 +16,12 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import pika
-from pika.exceptions import ConnectionClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
+from pika.exceptions import (
+    ConnectionClosedByBroker,
+    ConnectionWrongStateError,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
 
 from wire.amqp.gathering import GatheringConnection
 from wire.amqp.lending import LendingLoop
@@ -198,7 +203,9 @@ class Link:
                 self._hang_up()
             loop.start()
         except Exception as error:
-            logger.warning("broker connection broke", exc_info=error)
+            # pika trips over an attempt that is given up, after its socket was closed.
+            if not self._closing.is_set():
+                logger.warning("broker connection broke", exc_info=error)
             ended.append(error)
         finally:
             with self._lock:
@@ -220,11 +227,13 @@ class Link:
         connection, loop = self._connection, self._loop
         if connection is None or loop is None:
             return
-        if connection.is_open:
+        try:
+            # Amid an attempt too: whoever only stopped the loop would leave its socket to the garbage collector.
             connection.close()
-            loop.call_later(_CLOSE_WAIT_S, loop.stop)
-        else:
+        except ConnectionWrongStateError:
             loop.stop()
+            return
+        loop.call_later(_CLOSE_WAIT_S, loop.stop)
 
     def _rest(self, delay_s: float, reason: WireError) -> None:
         logger.info("broker connection lost", extra={"reason": str(reason), "next_attempt_s": round(delay_s, 1)})
