@@ -1,5 +1,9 @@
 """`manyarm-spoke`: the command line on a target."""
 
+# isort: off
+from spokes import floor  # noqa: F401  First: it ends what an old Python could not even import.
+
+# isort: on
 import argparse
 import importlib
 import json
@@ -25,6 +29,7 @@ from spokes.agent.home import SpokeHome
 from spokes.agent.house import JoinCodeFile, is_enrolled_at_sight, join
 from spokes.agent.identity import IdentityStore
 from spokes.agent.kind import SpokeKind
+from spokes.agent.runner_python import runner_python
 from wire.errors import Refused
 from wire.join_code import JoinCode
 from wire.keys import parse_thumbprint, thumbprint, thumbprint_of_digest
@@ -143,9 +148,11 @@ def _enrol(settings: SpokeSettings, chosen: argparse.Namespace) -> int:
         print("manyarm-spoke: --address is for a spoke that listens: give --listen too", file=sys.stderr)
         return _USAGE
     address = chosen.hub or code.address
+    # Before anything is asked of the hub: a target that can run no job is found out here, and not by its first one.
+    python = runner_python(settings.runner_python)
     home = SpokeHome(settings.home)
     home.make()
-    wish = _wish(home, chosen)
+    wish = replace(_wish(home, chosen), runner_python=python.shown)
     lock = home.hold()
     gateway = Gateway(address, timeout_s=settings.limits.gateway_timeout_s, proxy=settings.https_proxy)
     print(f"The hub must show root {thumbprint_of_digest(code.root_thumbprint)}; asking {address}", flush=True)

@@ -14,6 +14,7 @@ from spokes.agent.errors import CannotListen, NotEnrolled, SpokeError
 from spokes.agent.home import SpokeHome
 from spokes.agent.identity import Enrolment, IdentityStore
 from spokes.agent.kind import SpokeKind
+from spokes.agent.runner_python import runner_python
 from spokes.agent.stopping import Stopping
 from spokes.relayed.bulk import RelayedGateway
 from spokes.relayed.front_door import FrontDoor
@@ -146,9 +147,11 @@ def _enrolment(settings: SpokeSettings, stopping: Stopping) -> Enrolment | None:
                 "this spoke is not enrolled; run: manyarm-spoke enrol JOIN-CODE --name NAME --listen HOST:PORT, or, "
                 "without a code: manyarm-spoke trust ROOT-THUMBPRINT, then manyarm-spoke run --listen HOST:PORT"
             ) from None
+        python = runner_python(settings.runner_python)
         lock = home.hold()
         try:
-            place = Place(home, settings.listen, root, socket.gethostname()[:100], settings.limits.gateway_timeout_s)
+            name, timeout_s = socket.gethostname()[:100], settings.limits.gateway_timeout_s
+            place = Place(home, settings.listen, root, name, timeout_s, python.shown)
             return introduce(place, stopping, say=_say)
         finally:
             lock.release()

@@ -50,6 +50,7 @@ class TargetView(Reply):
     """`thumbprint`: of the spoke that serves it, in full. `endpoint`: null where a spoke stands on it.
 
     `health` is disabled, with the reason and since when, while the target takes no part. `policy`: a name.
+    `python`: what runs jobs where a spoke stands on the machine; of an ssh target `health_reason` says it.
     """
 
     id: str
@@ -62,6 +63,7 @@ class TargetView(Reply):
     health_since: str
     last_seen: str | None
     runner: int
+    python: str
     spoke: str | None
     thumbprint: str | None
     endpoint: EndpointView | None
@@ -129,6 +131,7 @@ def target_view(row: Target) -> TargetView:
         health_since=time_text(seen.since_ms),
         last_seen=at_text(spoke.last_seen_at) if spoke else None,
         runner=spoke.runner_release if spoke else 0,
+        python=str(spoke.platform.get("python", "")) if spoke else "",
         spoke=spoke.id if spoke else None,
         thumbprint=spokes.thumbprint_of(spoke) if spoke else None,
         endpoint=endpoint_view(row),

@@ -20,6 +20,7 @@ from spokes.agent.mailbox import Mailbox
 from spokes.agent.platform_facts import software, this_platform
 from spokes.agent.presence import Presence
 from spokes.agent.quarantine import Quarantine
+from spokes.agent.runner_python import said_of
 from spokes.agent.service import Post, SpokeService
 from spokes.agent.sites import Sites
 from spokes.agent.this_site import Ground, ThisSite
@@ -111,12 +112,16 @@ class SpokeDaemon:
         self._gateway.believe(chain.document)
         self._trust = TrustKeeper(trust, self._gateway)
 
+    def _facts(self) -> SpokeFacts:
+        platform = this_platform(said_of(self._settings.runner_python))
+        return SpokeFacts(self.sites.newest_release, software(), platform, self._reports())
+
     def _post(self, kind: SpokeKind, deeds: Deeds) -> Post:
         limits = self._settings.limits
         presence = Presence(
             self.uplink,
             limits,
-            facts=lambda: SpokeFacts(self.sites.newest_release, software(), this_platform(), self._reports()),
+            facts=self._facts,
             jobs=lambda: self.executor.active,
             unanswered=self._unanswered,
             home=self._home.root,

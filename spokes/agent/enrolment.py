@@ -55,7 +55,7 @@ class Wish:
     """What the spoke asks to be: display text until an administrator agrees.
 
     `address` is where relays dial a listening spoke and `listen` where it listens, kept here; `tls_spki` the pin of its
-    TLS key, or of a relay's.
+    TLS key, or of a relay's; `runner_python` the version of what runs jobs there.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Wish:
     address: str = ""
     tls_spki: str = ""
     listen: str = ""
+    runner_python: str = ""
 
 
 class Enroller:
@@ -171,7 +172,7 @@ class Enroller:
                 box_pk=keys.box.public.pk.hex(),
                 tls_spki=wish.tls_spki,
                 nonce=secrets.token_hex(16),
-                platform=this_platform(),
+                platform=this_platform(wish.runner_python),
                 requested_name=wish.name,
                 kind=wish.kind,
                 address=wish.address,

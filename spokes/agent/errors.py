@@ -6,6 +6,7 @@ SpokeError                 has the exit status of the command that it ends
 ├── HomeInUse              another daemon serves this home
 ├── HomeUnsafe             a key file that others could read or replace
 ├── NoSuchUser             the OS user that it should run as is not there
+├── PythonUnfit            no Python that could run jobs
 ├── RootDiffers            whoever answered is not the hub of the join code
 ├── JoinRefused            the hub said no
 ├── NotApproved            nobody approved in the time given
@@ -48,6 +49,10 @@ class HomeUnsafe(SpokeError):
 
 class NoSuchUser(SpokeError):
     exit_status = 2
+
+
+class PythonUnfit(SpokeError):
+    exit_status = 1
 
 
 class RootDiffers(SpokeError):

@@ -8,12 +8,13 @@ from importlib import metadata
 from wire.messages import Platform
 
 
-def this_platform() -> Platform:
+def this_platform(runner_python: str = "") -> Platform:
+    """`runner_python`: the version of what runs jobs here, where that is another than our own."""
     return Platform(
         system=_shown(platform.system(), 64),
         machine=_shown(platform.machine(), 64),
         release=_shown(platform.release(), 128),
-        python=_shown(platform.python_version(), 64),
+        python=_shown(runner_python or platform.python_version(), 64),
         hostname=_shown(socket.gethostname(), 255),
     )
 

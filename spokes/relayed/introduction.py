@@ -45,13 +45,14 @@ _TRY_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where this spoke lives and listens, and the root that it was told to trust."""
+    """Where this spoke lives and listens, the root that it was told to trust, and what runs jobs there."""
 
     home: SpokeHome
     listen: str
     root: bytes
     name: str
     timeout_s: float
+    runner_python: str = ""
 
 
 def keys_of(home: SpokeHome) -> Keys:
@@ -170,7 +171,7 @@ class _Introduction:
                     box_pk=self._keys.box.public.pk.hex(),
                     tls_spki=spki_sha256(certificate),
                     nonce=secrets.token_hex(16),
-                    platform=this_platform(),
+                    platform=this_platform(self._place.runner_python),
                     requested_name=self._place.name,
                     kind="listening",
                     address="",

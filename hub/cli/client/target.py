@@ -37,7 +37,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
         printing.as_json(found)
         return
     printing.table(
-        [found], ("name", "kind", "health", "health_since", "health_reason", "policy", "last_seen", "runner")
+        [found], ("name", "kind", "health", "health_since", "health_reason", "policy", "last_seen", "runner", "python")
     )
     if found["thumbprint"]:
         click.echo(f"thumbprint: {found['thumbprint']}")
