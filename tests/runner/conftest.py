@@ -8,7 +8,7 @@ from zlib import crc32
 import pytest
 
 from runner.build import build
-from tests.runner.rig import Rig
+from tests.runner.rig import Rig, make_zip
 
 OTHERS = {
     path: "archive" if minor in (9, 13) else "folder"
@@ -52,3 +52,20 @@ def rig_in_turn(request, built, unpacked, tmp_path):
 
 def _rig(python, form, built, unpacked, tmp_path):
     return Rig([str(python), "-I", "-S", "-B", str(unpacked if form == "folder" else built.path)], tmp_path)
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A package by its version, as `deploy` and `switch` take it; the same version always has the same bytes."""
+
+    def made(version, **more):
+        files = {"version": version, "settings.json": '{"a": "0"}', **more}
+        return {"package": make_zip(tmp_path / f"{version}.zip", files), "version": version}
+
+    return made
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Where `install_to` may point to."""
+    return tmp_path / "srv/site"

@@ -20,6 +20,11 @@ def make_zip(path, files):
     return path
 
 
+def released(root):
+    """The names of the releases in an application folder."""
+    return sorted(path.name for path in (root / "releases").iterdir() if path.name != ".manyarm")
+
+
 LIMITS = {"cpu_s": 600, "wall_s": 60, "out_bytes": 64 * 1024**2, "disk_bytes": 64 * 1024**2}
 
 
