@@ -12,7 +12,7 @@ The value of a variable, expanded; an error where there is none.
 function Get-ManyarmVariable {
     [CmdletBinding()]
     param([Parameter(Mandatory, Position = 0)] [string] $Name)
-    Request-Manyarm 'get_variable' ('"name":' + (ConvertTo-JsonText $Name))
+    Request-Manyarm $PSCmdlet 'get_variable' ('"name":' + (ConvertTo-JsonText $Name))
 }
 
 <#
@@ -28,7 +28,7 @@ function Set-ManyarmVariable {
     )
     $isSecret = if ($Secret) { 'true' } else { 'false' }
     $fields = '"name":{0},"value":{1},"secret":{2}' -f (ConvertTo-JsonText $Name), (ConvertTo-JsonText $Value), $isSecret
-    $null = Request-Manyarm 'set_variable' $fields
+    $null = Request-Manyarm $PSCmdlet 'set_variable' $fields
 }
 
 <#
@@ -42,7 +42,7 @@ function New-ManyarmArtifact {
         [Parameter(Position = 1)] [string] $Name = ''
     )
     $full = $PSCmdlet.GetUnresolvedProviderPathFromPSPath($Path)
-    $null = Request-Manyarm 'new_artifact' ('"path":{0},"name":{1}' -f (ConvertTo-JsonText $full), (ConvertTo-JsonText $Name))
+    $null = Request-Manyarm $PSCmdlet 'new_artifact' ('"path":{0},"name":{1}' -f (ConvertTo-JsonText $full), (ConvertTo-JsonText $Name))
 }
 
 function Write-ManyarmProgress {
@@ -51,13 +51,13 @@ function Write-ManyarmProgress {
         [Parameter(Mandatory, Position = 0)] [ValidateRange(0, 100)] [int] $Percent,
         [Parameter(Position = 1)] [string] $Message = ''
     )
-    $null = Request-Manyarm 'progress' ('"percent":{0},"message":{1}' -f $Percent, (ConvertTo-JsonText $Message))
+    $null = Request-Manyarm $PSCmdlet 'progress' ('"percent":{0},"message":{1}' -f $Percent, (ConvertTo-JsonText $Message))
 }
 
 function Write-ManyarmWarning {
     [CmdletBinding()]
     param([Parameter(Mandatory, Position = 0)] [AllowEmptyString()] [string] $Message)
-    $null = Request-Manyarm 'warn' ('"message":' + (ConvertTo-JsonText $Message))
+    $null = Request-Manyarm $PSCmdlet 'warn' ('"message":' + (ConvertTo-JsonText $Message))
 }
 
 <#
@@ -67,12 +67,13 @@ End the script; the step fails with this message.
 function Stop-ManyarmScript {
     [CmdletBinding()]
     param([Parameter(Mandatory, Position = 0)] [AllowEmptyString()] [string] $Message)
-    $null = Request-Manyarm 'fail' ('"message":' + (ConvertTo-JsonText $Message))
+    $null = Request-Manyarm $PSCmdlet 'fail' ('"message":' + (ConvertTo-JsonText $Message))
     exit 1
 }
 
-# The answer's text; a refusal is an error that ends the script. Not JSON, which PowerShell would read dates out of.
-function Request-Manyarm([string] $Verb, [string] $Fields) {
+# The answer's text; a refusal is an error in the line of the script that asked. Not JSON, which PowerShell would read
+# dates out of.
+function Request-Manyarm($Cmdlet, [string] $Verb, [string] $Fields) {
     if (-not $env:MANYARM_FD) {
         throw 'this script is not run by Manyarm: MANYARM_FD is not set'
     }
@@ -94,7 +95,10 @@ function Request-Manyarm([string] $Verb, [string] $Fields) {
         $giving.Flush()
     }
     if ($state -ne 'ok') {
-        throw "${Verb}: $text"
+        $refused = [System.InvalidOperationException]::new("${Verb}: $text")
+        $Cmdlet.ThrowTerminatingError(
+            [System.Management.Automation.ErrorRecord]::new($refused, 'ManyarmRefused', 'InvalidOperation', $null)
+        )
     }
     $text
 }

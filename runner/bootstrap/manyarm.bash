@@ -78,10 +78,12 @@ __manyarm_ask() {
   [[ $state == ok ]]
 }
 
-# Leaves its argument in REPLY as a JSON string.
+# Leaves its argument in REPLY as a JSON string. To write one that no message can hold would take long, and it is refused
+# for its length anyhow.
 __manyarm_string() {
   local LC_ALL=C
   local text=$1 code control escaped
+  if (( ${#text} > 524288 )); then REPLY=\"$text\"; return; fi
   text=${text//\\/\\\\}
   text=${text//\"/\\\"}
   if [[ $text == *[[:cntrl:]]* ]]; then
