@@ -101,7 +101,11 @@ class Passage:
             yield message
 
     def _wait(self, work: Coroutine[Any, Any, Done]) -> Done:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError as error:
+            work.close()
+            raise ConnectionLost("the relay leaves") from error
         try:
             return future.result(_PATIENCE_S)
         except NotInTime:
