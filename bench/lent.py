@@ -11,9 +11,9 @@ from config.settings import HubSettings
 from hub.broker import endpoint
 from hub.broker.admin import BrokerAdmin
 from hub.broker.credentials import admin_password
-from hub.composition import open_vault
 from hub.storage.database import connection
 from hub.storage.key_check import unlock
+from hub.storage.opening import open_vault
 from hub.storage.vault import ProcessClass, Vault
 from wire.topology import ADMIN_USER, Permissions
 

@@ -56,11 +56,12 @@ from hub.packages.ingest import Ingestion
 from hub.packages.runner_package import publish_runner
 from hub.packages.step_kinds import StepKinds
 from hub.states import SpokeState
-from hub.storage.database import connection, open_database, write_tx
+from hub.storage.database import connection, write_tx
 from hub.storage.files import FileStore
 from hub.storage.hub_keys import box_document, box_keys, signing_key
 from hub.storage.hub_trust import installation, joining_root, load_seals, trust_chain
-from hub.storage.models import DataKey, Introduction, Spoke, now_ms
+from hub.storage.models import Introduction, Spoke, now_ms
+from hub.storage.opening import open_vault
 from hub.storage.seals import RowSeals
 from hub.storage.self_test import prove_sealing
 from hub.storage.vault import Kek, Vault
@@ -84,13 +85,6 @@ _HEALTH_SWEEP_S = 1.0
 _HOUR_S = 3600.0
 _SWITCH_S = 0.0005
 _DELIVER_S = 10.0
-
-
-def open_vault(settings: HubSettings, kek: Kek) -> Vault:
-    """The database bound, and the vault of this class of process opened from its keyring."""
-    open_database(settings.database)
-    with connection():
-        return Vault.open(kek, list(DataKey.select()))
 
 
 # The engine

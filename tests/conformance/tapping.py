@@ -15,7 +15,7 @@ from wire.topology import Binding, Queue, Topology
 _PASSWORD = """
 from config.settings import HubSettings
 from hub.broker.credentials import hub_password
-from hub.composition import open_vault
+from hub.storage.opening import open_vault
 from hub.storage.key_check import unlock
 from hub.storage.vault import ProcessClass
 settings = HubSettings.load()

@@ -161,7 +161,6 @@ def _become(asked: dict[str, Any], streams: list[int]) -> None:
     sys.argv[:] = asked["typed"]
     sys.stdin, sys.stdout = open(0, encoding="utf-8"), open(1, "w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
-    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     # As Python itself ends: what was not caught is told, exit functions run, streams are flushed.
     code = 1
     try:

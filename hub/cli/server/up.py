@@ -15,6 +15,7 @@ from hub.cli.server.starting import begin, refuse_brokerless, telling
 from hub.daemon import Daemon, HouseSpoke, Part, PartFailed, end_leftovers, running_state
 from hub.errors import NotFound
 from hub.storage.key_check import unlock
+from hub.storage.opening import open_vault
 from hub.storage.vault import ProcessClass
 from hub.storage.vault_master import MasterKey
 
@@ -64,8 +65,6 @@ def _refuse_damaged_keyring(settings: HubSettings, master: MasterKey) -> None:
     Raises:
         KeyringDamaged: The master key fits, one of the keys under it does not.
     """
-    from hub.composition import open_vault
-
     for process_class in ProcessClass:
         open_vault(settings, master.kek(process_class))
 
@@ -114,7 +113,6 @@ def _private_node(settings: HubSettings, master: MasterKey) -> PrivateNode | Non
         return None
     from hub.broker.credentials import node_credentials
     from hub.certificates import node_tls
-    from hub.composition import open_vault
 
     vault = open_vault(settings, master.kek(ProcessClass.ENGINE))
     bind, tls = parse_address(settings.broker_bind), node_tls(settings, vault)
