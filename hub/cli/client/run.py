@@ -14,7 +14,7 @@ from hub.cli.ending import CommandFailed, Status
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--to", "where", multiple=True, required=True, metavar="TARGET|ROLE|ENV", help="May be given often.")
 @click.option(
-    "--shell", default="bash", metavar="LANGUAGE", help="bash (the default), sh, python, node, powershell, shebang, …"
+    "--shell", default="bash", metavar="LANGUAGE", help="bash unless said; a wrong one is answered by the list."
 )
 @click.option("--no-strict", is_flag=True, help="Go on after a command that fails.")
 @click.option("--file", "file", type=click.Path(path_type=Path), help="The script; - for standard input.")
