@@ -40,6 +40,13 @@ class DropJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpireJob:
+    """Never send this attempt any more. If it never went out, `JobExpired` follows; else its spoke must leave it."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetJob:
     job: str
     state: JobState
@@ -91,4 +98,4 @@ class Say:
     target: str = ""
 
 
-Effect = SendJob | SendCancel | DropJob | SetJob | SkipJobs | SetStep | SetTask | SetTimer | DropTimer | Say
+Effect = SendJob | SendCancel | DropJob | ExpireJob | SetJob | SkipJobs | SetStep | SetTask | SetTimer | DropTimer | Say

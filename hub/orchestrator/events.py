@@ -28,17 +28,18 @@ class JobStarted:
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """`state` is one of ENDS."""
+    """`state` is one of ENDS; `began`: whether it ran at all."""
 
     job: str
     state: JobState
     exit_code: int | None = None
     message: str = ""
+    began: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JobExpired:
-    """Its expiry passed before the spoke took it: it can never start."""
+    """Its time to be taken is over, and it never went out or was refused: it can never start."""
 
     job: str
 

@@ -12,6 +12,7 @@ from hub.orchestrator.effects import (
     DropJob,
     DropTimer,
     Effect,
+    ExpireJob,
     Level,
     Say,
     SendCancel,
@@ -43,8 +44,10 @@ from hub.states import JOB_ENDED, TASK_ENDED, JobState, TaskState
 
 # After its own limits a job has this long to report: the network, a restarted spoke, the supervisor's last words.
 REPORT_MARGIN_MS = 60_000
-# The spoke may accept in the last moment, and its word takes time: only then is "expired" certain.
-EXPIRY_MARGIN_MS = 30_000
+# The spoke may accept in the last moment, and its word takes time.
+EXPIRY_MARGIN_MS = 15_000
+# After that only its spoke knows; it is told to leave the job, and has this long to answer.
+LATE_MARGIN_MS = 15_000
 CANCEL_MARGIN_MS = 60_000
 
 _PLANNED = JobProgress()
@@ -87,8 +90,8 @@ class _Turn:
 
     def take(self, event: Event) -> None:
         match event:
-            case JobEnded(job, state, exit_code, message):
-                self._job_ended(job, state, exit_code, message)
+            case JobEnded():
+                self._job_ended(event)
             case JobStarted(job):
                 self._job_started(job)
             case JobAccepted(job):
@@ -142,7 +145,7 @@ class _Turn:
         planned, job = found
         if job.state is JobState.SENT:
             step = self._plan.step_of(planned)
-            self._open_job(planned, job.attempt, JobState.ACCEPTED, step.prepare_s * 1000 + _run_ms(step))
+            self._open_job(planned, job, JobState.ACCEPTED, step.prepare_s * 1000 + _run_ms(step))
             self._effects.append(SetJob(cid, JobState.ACCEPTED))
         elif job.state in JOB_ENDED:
             self._late_start(cid, planned, job)
@@ -153,15 +156,22 @@ class _Turn:
             return
         planned, job = found
         if job.state in (JobState.SENT, JobState.ACCEPTED):
-            self._open_job(planned, job.attempt, JobState.RUNNING, _run_ms(self._plan.step_of(planned)))
+            self._open_job(planned, job, JobState.RUNNING, _run_ms(self._plan.step_of(planned)))
             self._effects.append(SetJob(cid, JobState.RUNNING))
         elif job.state in JOB_ENDED:
             self._late_start(cid, planned, job)
 
-    def _job_ended(self, cid: str, state: JobState, exit_code: int | None, message: str) -> None:
-        found = self._present(cid)
-        if found is not None and found[1].state in OPEN_JOBS and state in ENDS:
-            self._end(found[0], found[1], state, message, exit_code)
+    def _job_ended(self, event: JobEnded) -> None:
+        found = self._present(event.job)
+        if found is None or found[1].state not in OPEN_JOBS or event.state not in ENDS:
+            return
+        planned, job = found
+        if not job.late or event.state is not JobState.CANCELLED or self._state is TaskState.CANCELLING:
+            self._end(planned, job, event.state, event.message, event.exit_code)
+        elif event.began:
+            self._end(planned, job, JobState.FAILED, "it was taken unheard, and stopped when its time was over")
+        else:
+            self._expire(planned, job)
 
     def _job_expired(self, cid: str) -> None:
         found = self._present(cid)
@@ -208,7 +218,7 @@ class _Turn:
             self._end(planned, self._job(planned), JobState.REVOKED, "its spoke is not trusted any more")
             return
         pickup_ms = self._plan.pickup_of(planned) * 1000
-        self._open_job(planned, attempt, JobState.SENT, pickup_ms + EXPIRY_MARGIN_MS)
+        self._open_job(planned, JobProgress(attempt=attempt), JobState.SENT, pickup_ms + EXPIRY_MARGIN_MS)
         self._effects += [SetJob(cid, JobState.SENT), SendJob(cid, self._now_ms + pickup_ms)]
 
     def _end(
@@ -238,7 +248,6 @@ class _Turn:
         )
 
     def _expire(self, planned: PlannedJob, job: JobProgress) -> None:
-        self._effects.append(DropJob(self._attempt(planned, job)))
         pickup = _duration(self._plan.pickup_of(planned))
         self._end(planned, job, JobState.EXPIRED, f"its spoke did not take it within {pickup}")
 
@@ -264,8 +273,13 @@ class _Turn:
         if self._state is TaskState.CANCELLING:
             self._effects.append(DropJob(cid))
             self._end(planned, job, JobState.UNKNOWN, "the cancel was not confirmed")
+        elif job.state is JobState.SENT and not job.late:
+            # Whether it went out is in the outbox; if it did, only its spoke knows what became of it.
+            self._effects.append(ExpireJob(cid))
+            self._open_job(planned, JobProgress(attempt=job.attempt, late=True), JobState.SENT, LATE_MARGIN_MS)
         elif job.state is JobState.SENT:
-            self._expire(planned, job)
+            pickup = _duration(self._plan.pickup_of(planned))
+            self._end(planned, job, JobState.UNKNOWN, f"it was sent, and nobody said within {pickup} that it was taken")
         else:
             self._effects.append(SendCancel(cid, "its time is over"))
             self._end(planned, job, JobState.UNKNOWN, "nothing was heard of it in its time")
@@ -280,7 +294,7 @@ class _Turn:
             if job.state in OPEN_JOBS:
                 self._effects.append(SendCancel(self._attempt(planned, job), reason))
                 wait_ms = self._plan.step_of(planned).grace_s * 1000 + CANCEL_MARGIN_MS
-                self._open_job(planned, job.attempt, job.state, wait_ms)
+                self._open_job(planned, job, job.state, wait_ms)
 
     def _settle(self) -> None:
         while self._state in (TaskState.RUNNING, TaskState.CANCELLING) and self._open == 0:
@@ -384,9 +398,9 @@ class _Turn:
             return ()
         return self._plan.steps[self._step].batches[self._batch]
 
-    def _open_job(self, planned: PlannedJob, attempt: int, state: JobState, time_ms: int) -> None:
+    def _open_job(self, planned: PlannedJob, job: JobProgress, state: JobState, time_ms: int) -> None:
         deadline_ms = self._now_ms + time_ms
-        self._jobs[planned.id] = JobProgress(state, attempt, deadline_ms)
+        self._jobs[planned.id] = JobProgress(state, job.attempt, deadline_ms, job.late)
         self._wake_at(deadline_ms)
 
     def _wake_at(self, due_ms: int) -> None:

@@ -21,10 +21,21 @@ from hub.orchestrator.opening import Door, Opened
 from hub.orchestrator.outbox import republish, settle_cancels
 from hub.orchestrator.parts import EngineParts
 from hub.orchestrator.secret_values import Masks, Secrets
+from hub.orchestrator.sendings import may_have_been_taken
 from hub.orchestrator.steering import Steering, say
 from hub.states import JOB_ENDED, JobState, LogState, OutboxKind, OutboxState
 from hub.storage.database import current_transaction, is_postgres
-from hub.storage.models import Artifact, IssuedFrame, Job, Outbox, OutputVariable, Spoke, TrustFrame, new_row_id
+from hub.storage.models import (
+    Artifact,
+    IssuedFrame,
+    Job,
+    Outbox,
+    OutputVariable,
+    Spoke,
+    SpokeSession,
+    TrustFrame,
+    new_row_id,
+)
 from hub.storage.prepared import Prepared, PreparedRows, holes
 from runner.contract.masking import mask_text
 from wire.errors import Code
@@ -187,7 +198,7 @@ class Replies:
         found = body.known if body.state is EndState.UNKNOWN else body.message if body.started_at == 0 else ""
         if found.startswith(CHANGED):
             self._changed_key(job, found, now_ms)
-        heard.add(job.task, JobEnded(opened.cid, state, body.exit_code, _plain(message)))
+        heard.add(job.task, JobEnded(opened.cid, state, body.exit_code, _plain(message), began=body.started_at > 0))
         return True
 
     def _changed_key(self, job: Any, message: str, now_ms: int) -> None:
@@ -240,20 +251,25 @@ class Replies:
         self._alarm(opened, Code.REPLY_STATE, f"a second end: {body.state}")
 
     def _reject(self, opened: Opened, body: Reject, heard: _Heard) -> None:
-        issued: Any = (
-            IssuedFrame.select(IssuedFrame.cid)
-            .where(IssuedFrame.mid == body.mid, IssuedFrame.spoke == opened.spoke)
-            .tuples()
-            .first()
+        """A spoke that has the job never says this of any frame of it, so one refused each time never began."""
+        issued: IssuedFrame | None = IssuedFrame.get_or_none(
+            IssuedFrame.mid == body.mid, IssuedFrame.spoke == opened.spoke
         )
-        if issued is None and body.code == Code.ENV_SESSION:
-            # It had a welcome that it never asked for.
-            self.on_conflict(opened.spoke, "another one says hello under its key")
-        job = Job.get_or_none(Job.id == issued[0]) if issued else None
+        if issued is None:
+            if body.code == Code.ENV_SESSION:
+                # It had a welcome that it never asked for.
+                self.on_conflict(opened.spoke, "another one says hello under its key")
+            return
+        IssuedFrame.update(refused=True).where(IssuedFrame.frame_sha256 == issued.frame_sha256).execute()
+        if body.code == Code.ENV_SESSION:
+            _leave_session(issued, opened)
+        job = Job.get_or_none(Job.id == issued.cid)
         # Once accepted it runs, whatever becomes of a second delivery or a cancel; its result or deadline ends it.
         if job is None or job.state is not JobState.SENT:
             return
         logger.info("command refused by spoke", extra={"job": job.id, "code": body.code})
+        if may_have_been_taken(job.id):
+            return
         sent = IssuedFrame.select().where(IssuedFrame.cid == job.id).count()
         if body.code in _SEAL_ANEW and sent < _REPUBLISH_MAX:
             republish([job.id])
@@ -285,6 +301,12 @@ class Replies:
         count = count + 1 if last == minute else 1
         self._alarms[spoke] = (minute, count)
         return count > _ALARMS_A_MINUTE
+
+
+def _leave_session(issued: IssuedFrame, opened: Opened) -> None:
+    """Its spoke is in another session: nothing more goes out in that one, until a beat says that it lives."""
+    if opened.received.header.ses != issued.ses:
+        SpokeSession.update(live=False).where(SpokeSession.nonce == issued.ses).execute()
 
 
 def _caught_up(opened: Opened) -> None:

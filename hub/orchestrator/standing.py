@@ -11,11 +11,15 @@ from hub.states import JobState, TaskState
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """`attempt` counts from 1; `deadline_ms` is 0 where nothing is open."""
+    """`attempt` counts from 1; `deadline_ms` is 0 where nothing is open.
+
+    `late`: nobody said in time that it was taken, and its spoke was told to leave it.
+    """
 
     state: JobState = JobState.PLANNED
     attempt: int = 1
     deadline_ms: int = 0
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,16 @@ def beginning(plan: DeploymentPlan) -> Progress:
 
 
 def encode_progress(progress: Progress) -> str:
-    """Compact JSON: a job is `[state, attempt, deadline]`."""
+    """Compact JSON: a job is `[state, attempt, deadline]`, and true behind them if it is late."""
     return json.dumps(
         {
             "state": progress.state,
             "steps": progress.steps,
             "at": [progress.step, progress.batch, progress.open],
-            "jobs": {key: [job.state, job.attempt, job.deadline_ms] for key, job in progress.jobs.items()},
+            "jobs": {
+                key: [job.state, job.attempt, job.deadline_ms, *([True] if job.late else [])]
+                for key, job in progress.jobs.items()
+            },
             "alarm_ms": progress.alarm_ms,
             "cancelled_by": progress.cancelled_by,
             "overdue": progress.overdue,

@@ -13,40 +13,38 @@ from typing import Any
 from peewee import fn
 
 from hub.events.record import SYSTEM, record
-from hub.orchestrator import check_results, out_of_reach, task_log
+from hub.orchestrator import check_results, task_log
 from hub.orchestrator.effects import (
     DropJob,
     DropTimer,
     Effect,
+    ExpireJob,
     Level,
     Say,
     SendCancel,
     SendJob,
     SetJob,
-    SetStep,
     SetTask,
     SetTimer,
     SkipJobs,
 )
-from hub.orchestrator.events import QUEUE_TIMER, Event, JobEnded, Started
+from hub.orchestrator.events import QUEUE_TIMER, Event, Started
 from hub.orchestrator.job_rows import insert_jobs, update_jobs
 from hub.orchestrator.plan import DeploymentPlan
 from hub.orchestrator.progress import advance_all
+from hub.orchestrator.sendings import Sendings
 from hub.orchestrator.standing import Progress, beginning
 from hub.orchestrator.task_store import TaskStore
-from hub.states import JOB_ENDED, TASK_ENDED, JobState, OutboxKind, OutboxState, TaskKind, TaskState
+from hub.states import JOB_ENDED, TASK_ENDED, JobState, TaskKind, TaskState
 from hub.storage.database import current_transaction, is_postgres
-from hub.storage.models import Job, Outbox, Task, Timer, new_row_id
+from hub.storage.models import Job, Task, Timer, new_row_id
 from hub.storage.prepared import Prepared, PreparedRows, hole, holes
 from hub.storage.vault import Vault
 
 QUEUED_MAX_MS = 24 * 3600 * 1000
-CANCEL_LIFE_MS = 24 * 3600 * 1000
-_ROWS_A_STATEMENT = 200
 
 Columns = dict[str, Any]
 
-_SETTLED = (OutboxState.DONE, OutboxState.DEAD)
 _AT = {JobState.ACCEPTED: "accepted_at", JobState.RUNNING: "started_at"}
 
 _TASK_COLUMNS = (
@@ -65,27 +63,6 @@ _TASK_STATE = Prepared(
         ended_at=fn.COALESCE(hole("ended_at"), Task.ended_at),
     ).where(Task.id == hole("id"))
 )
-_NEW_COMMAND = Prepared(
-    lambda: Outbox.insert(
-        kind=OutboxKind.COMMAND,
-        spoke=hole("spoke"),
-        cid=hole("cid"),
-        created_at=hole("created_at"),
-        expires_at=hole("expires_at"),
-    )
-)
-_DONE = Prepared(
-    lambda count: Outbox.update(state=OutboxState.DONE).where(
-        Outbox.cid.in_(holes("cids", count)), Outbox.state.not_in(_SETTLED)
-    ),
-    "cids",
-)
-_ACCEPTED = Prepared(
-    lambda count: Outbox.update(state=OutboxState.ACCEPTED).where(
-        Outbox.cid.in_(holes("cids", count)), Outbox.kind == OutboxKind.COMMAND, Outbox.state.not_in(_SETTLED)
-    ),
-    "cids",
-)
 _NO_TIMER = Prepared(
     lambda count: Timer.delete().where(Timer.task == hole("task"), Timer.name.in_(holes("names", count))), "names"
 )
@@ -101,6 +78,7 @@ class _Turned:
     sends: list[SendJob] = field(default_factory=list)
     cancels: list[SendCancel] = field(default_factory=list)
     drops: list[str] = field(default_factory=list)
+    expired: list[str] = field(default_factory=list)
     timers: dict[str, int | None] = field(default_factory=dict)
     says: list[Say] = field(default_factory=list)
     skips: list[int] = field(default_factory=list)
@@ -116,6 +94,7 @@ class Steering:
         self._store = store
         self._clock_ms = clock_ms
         self._wake = wake
+        self._sendings = Sendings(clock_ms, wake)
 
     def begin(self, task: Task, plan: DeploymentPlan) -> None:
         """Store a fresh task, its plan and its jobs, with its turn taken, or with a place in the queue behind its like.
@@ -138,7 +117,7 @@ class Steering:
         current_transaction().after_commit.append(lambda: self._store.saved(task.id, 0, progress))
         insert_jobs(_new_jobs(plan, turned, now_ms))
         turned.timers = {name: due_ms for name, due_ms in turned.timers.items() if due_ms is not None}
-        self._follow(plan, before, progress, turned, now_ms)
+        self._follow(plan, before, progress, turned)
 
     def feed(self, events: Mapping[str, Sequence[Event]], columns: Mapping[str, Columns] | None = None) -> None:
         """Apply events to their tasks, in the order of the tasks' ids; inside `write_tx`.
@@ -154,11 +133,10 @@ class Steering:
                 _gather(self._feed_one(task, waiting[task], columns or {}), following)
             waiting = following
 
-    def _follow(self, plan: DeploymentPlan, before: Progress, progress: Progress, turned: _Turned, now_ms: int) -> None:
+    def _follow(self, plan: DeploymentPlan, before: Progress, progress: Progress, turned: _Turned) -> None:
         """What else follows of a task's first turn: it is in its rows already, what it leads to is not."""
         self._skip(turned)
-        self._write_outbox(plan, turned, now_ms)
-        following = self._cancel(plan, turned.cancels, now_ms)
+        following = self._send(plan, turned)
         self._write_timers(turned.task, turned.timers)
         following += self._end(before, progress, turned)
         self.feed(_gather(following, {}))
@@ -184,8 +162,7 @@ class Steering:
         self, plan: DeploymentPlan, before: Progress, progress: Progress, turned: _Turned, now_ms: int
     ) -> list[tuple[str, Event]]:
         self._write_jobs(plan, turned, now_ms)
-        self._write_outbox(plan, turned, now_ms)
-        following = self._cancel(plan, turned.cancels, now_ms)
+        following = self._send(plan, turned)
         self._set_timers(turned.task, turned.timers)
         task_log.append(self._vault, self._lines(turned, now_ms))
         if turned.states:
@@ -211,59 +188,14 @@ class Steering:
                 Job.task == turned.task, Job.state == JobState.PLANNED, Job.step_index.in_(turned.skips)
             ).execute()
 
-    def _write_outbox(self, plan: DeploymentPlan, turned: _Turned, now_ms: int) -> None:
+    def _send(self, plan: DeploymentPlan, turned: _Turned) -> list[tuple[str, Event]]:
+        self._sendings.add(plan, turned.sends)
         sent = {send.job for send in turned.sends}
-        rows = [
-            {
-                "spoke": plan.attempts[send.job][0].target.spoke,
-                "cid": send.job,
-                "created_at": now_ms,
-                "expires_at": send.deadline_ms,
-            }
-            for send in turned.sends
-        ]
-        _NEW_COMMAND.run_each(rows)
-        out_of_reach.hold(plan, sent)
-        for part in _parts(turned.drops):
-            Outbox.update(state=OutboxState.DEAD).where(
-                Outbox.cid.in_(part), Outbox.kind == OutboxKind.COMMAND, Outbox.state.not_in(_SETTLED)
-            ).execute()
         ended = [cid for cid, columns in turned.jobs.items() if columns["state"] in JOB_ENDED]
-        for part in _parts(ended):
-            _DONE.run(cids=part)
         accepted = [cid for cid in turned.jobs if cid not in sent and cid not in set(ended)]
-        for part in _parts(accepted):
-            _ACCEPTED.run(cids=part)
-        if rows:
-            current_transaction().after_commit.append(self._wake)
-
-    def _cancel(self, plan: DeploymentPlan, cancels: Sequence[SendCancel], now_ms: int) -> list[tuple[str, Event]]:
-        """A command that never left is taken back here; behind one that did goes a cancel."""
-        following: list[tuple[str, Event]] = []
-        for cancel in cancels:
-            taken_back = (
-                Outbox.update(state=OutboxState.DEAD)
-                .where(
-                    Outbox.cid == cancel.job,
-                    Outbox.kind == OutboxKind.COMMAND,
-                    Outbox.state.in_([OutboxState.WAITING, OutboxState.HELD]),
-                    Outbox.attempts == 0,
-                )
-                .execute()
-            )
-            if taken_back:
-                following.append((plan.task, JobEnded(cancel.job, JobState.CANCELLED, None, "it was never sent")))
-                continue
-            Outbox.insert(
-                kind=OutboxKind.CANCEL,
-                spoke=plan.attempts[cancel.job][0].target.spoke,
-                cid=cancel.job,
-                body=cancel.reason.encode("utf-8"),
-                created_at=now_ms,
-                expires_at=now_ms + CANCEL_LIFE_MS,
-            ).execute()
-            current_transaction().after_commit.append(self._wake)
-        return following
+        self._sendings.settle(dropped=turned.drops, ended=ended, accepted=accepted)
+        following = self._sendings.cancel(plan, turned.cancels) + self._sendings.expire(plan, turned.expired)
+        return [(plan.task, event) for event in following]
 
     def _set_timers(self, task: str, timers: Mapping[str, int | None]) -> None:
         if not timers:
@@ -331,6 +263,8 @@ def _sorted(task: str, effects: Iterable[Effect], now_ms: int) -> _Turned:
                 turned.cancels.append(effect)
             case DropJob(job):
                 turned.drops.append(job)
+            case ExpireJob(job):
+                turned.expired.append(job)
             case SetTimer(name, due_ms):
                 turned.timers[name] = due_ms
             case DropTimer(name):
@@ -341,8 +275,6 @@ def _sorted(task: str, effects: Iterable[Effect], now_ms: int) -> _Turned:
                 turned.skips.append(step)
             case SetTask():
                 turned.states.append(effect)
-            case SetStep():
-                continue
     return turned
 
 
@@ -446,10 +378,6 @@ def _of_its_kind(task: Task) -> Any:
         Task.environment == task.environment,
         Task.state.not_in(list(TASK_ENDED)),
     )
-
-
-def _parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    return (items[start : start + _ROWS_A_STATEMENT] for start in range(0, len(items), _ROWS_A_STATEMENT))
 
 
 def say(vault: Vault, task: str, at: int, level: Level, text: str, step: str = "", target: str = "") -> None:

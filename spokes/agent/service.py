@@ -258,7 +258,7 @@ class SpokeService:
         self._executor.finish_at_once(entry, plain_result(state, message, at_ms=self._uplink.now() * 1000))
 
     def _answer(self, received: Received, entry: Entry) -> None:
-        self._acknowledge(received, AckState.RUNNING if self._executor.runs(entry) else AckState.KNOWN)
+        self._say_known(entry, mid=received.header.mid, frame_sha256=received.frame_sha256)
         if entry.state is State.CANCELLED:
             self._executor.cancel(entry, "cancelled before it came")
         elif entry.state is State.ACCEPTED and entry.cid not in self._executor.active:
@@ -289,9 +289,10 @@ class SpokeService:
                 )
                 self._finish(entry, EndState.REFUSED, str(refusal))
 
-    def _acknowledge(self, received: Received, state: AckState) -> None:
-        header = received.header
-        self._say(Ack(state, ""), cid=header.cid, re=header.mid, rh=received.frame_sha256)
+    def _say_known(self, entry: Entry, *, mid: str, frame_sha256: str) -> None:
+        if self._uplink.live:
+            state = AckState.RUNNING if self._executor.runs(entry) else AckState.KNOWN
+            self._say(Ack(state, ""), cid=entry.cid, re=mid, rh=frame_sha256)
 
     def _acknowledge_due(self, *, all_of_them: bool = False) -> None:
         for owed in self._uplink.acks.due(all_of_them=all_of_them):
@@ -302,7 +303,13 @@ class SpokeService:
         self._post.quarantine.refused(frame, refusal)
         if not refusal.mid or refusal.code in _NOT_FOR_US:
             return
-        self._reject(refusal.mid, refusal.code, refusal.detail)
+        entry = self._post.journal.entry(refusal.cid) if refusal.cid else None
+        if entry is not None and peek(frame)[0] is MessageType.COMMAND:
+            # The hub takes a refusal of every frame as a sign that the job never began.
+            self._say_known(entry, mid=refusal.mid, frame_sha256=hashlib.sha256(frame).hexdigest())
+            self._executor.answer(entry)
+        else:
+            self._reject(refusal.mid, refusal.code, refusal.detail)
         if refusal.code in {Code.ENV_SEQ, Code.ENV_SEAL}:
             # The hub has lost count of us, or seals to a key of ours that is gone: a hello tells it.
             self._post.presence.ask_anew()

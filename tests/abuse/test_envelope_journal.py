@@ -122,6 +122,24 @@ def test_t007_a_frame_of_yesterday_is_not_run_though_its_row_is_forgotten(world,
     assert starts(witness) == 1
 
 
+def test_t007_a_frame_of_yesterday_whose_job_is_known_is_answered_as_such_and_not_as_refused(world, witness):
+    """The hub takes a job of which every frame was refused for one that never began."""
+    with world.serving():
+        sent = world.run(f"echo ran >> {witness}")
+        assert world.end.result(sent.cid).state == "succeeded"
+    with world.serving():
+        world.end.wait_live(world.home.spoke_id)
+        world.end.answers.clear()
+        deliver(world, sent.frame)
+        world.end.wait(lambda: len(world.end.answers[sent.cid]) >= 2, "both answers")
+        said = {type(answer.body).__name__: answer for answer in world.end.answers[sent.cid]}
+        assert said["Ack"].body.state == "known"
+        assert said["Result"].body.state == "succeeded"
+        honest_job_still_runs(world)
+        assert sent.mid not in {reject.mid for reject in world.end.rejects}
+    assert starts(witness) == 1
+
+
 def test_t009_a_frame_past_its_expiry_is_refused(world, witness):
     with world.serving():
         command = world.job(f"echo ran >> {witness}")

@@ -100,7 +100,8 @@ def test_r1_a_supervisor_that_is_killed_makes_no_success(world, kind, witness):
 
 def test_r2_nothing_starts_past_its_expiry(world, kind, held_up):
     tasks, _, witnesses = held_up
-    assert world.of_target(tasks[kind])["state"] == "expired"
+    # Unknown where it had gone out already: who stands still cannot say that it was not taken.
+    assert world.of_target(tasks[kind])["state"] in {"expired", "unknown"}
     assert seen(witnesses[kind]) == []
 
 

@@ -138,7 +138,10 @@ class Outbox(Table):
 
 
 class IssuedFrame(Table):
-    """Every frame that went out for a job: a result must answer one of them by its hash."""
+    """Every frame that went out for a job: a result must answer one of them by its hash.
+
+    `refused`: its spoke said that it does nothing with it, and that it knows nothing of the job.
+    """
 
     frame_sha256 = HashField(primary_key=True)
     cid = IdField(index=True)
@@ -146,6 +149,7 @@ class IssuedFrame(Table):
     spoke = IdField()
     ses = IdField()
     issued_at = AtField(default=now_ms)
+    refused = BooleanField(default=False)
 
 
 class Timer(Table):

@@ -288,7 +288,7 @@ class Kept:
 
     mid: str
     rh: str
-    command: Command
+    command: Command | Cancel
     spool: list = field(default_factory=list)
     result: Result | None = None
     cancelled: Event = field(default_factory=Event)
@@ -319,6 +319,10 @@ class SimSpoke:
         identity = SpokeIdentity(self.id, self.rig.hub_id, self.sign, (self.box,))
         return SpokeSession(identity, self.rig.chain, self.rig.trust.epoch, document.box)
 
+    def _mono_s(self):
+        """Time passes for spokes too when it does for the hub."""
+        return time.monotonic() + self.rig.shift_ms / 1000
+
     def start(self):
         self._stop.clear()
         self._threads = [Thread(target=self._serve, daemon=True)]
@@ -345,7 +349,7 @@ class SimSpoke:
     def hello(self):
         platform = Platform("Linux", "x86_64", "6.1", "3.11", "host")
         with self._lock:
-            frame = self.session.hello(SpokeFacts(1, "sim", platform), time.time(), time.monotonic())
+            frame = self.session.hello(SpokeFacts(1, "sim", platform), time.time(), self._mono_s())
         self.publish(EventKind.HELLO, frame)
 
     def beat(self):
@@ -355,7 +359,7 @@ class SimSpoke:
 
     def seal(self, kind, body, **header):
         with self._lock:
-            return self.session.seal(kind, body, time.monotonic(), **header)
+            return self.session.seal(kind, body, self._mono_s(), **header)
 
     def publish(self, kind, frame):
         self.sent.append((kind, frame))
@@ -432,13 +436,17 @@ class SimSpoke:
         try:
             with self._lock:
                 if frame[4:6] == MessageType.WELCOME.to_bytes(2, "big"):
-                    self.session.welcome(frame, time.monotonic())
+                    self.session.welcome(frame, self._mono_s())
                     received = None
                 else:
-                    received = self.session.receive(frame, time.monotonic())
+                    received = self.session.receive(frame, self._mono_s())
         except Refused as refusal:
             self.rejects.append(refusal.code)
-            if refusal.mid and self.session.live:
+            kept = self.journal.get(refusal.cid)
+            if kept is not None and self.session.live:
+                kept.mid, kept.rh = refusal.mid, frame_sha256(frame)
+                self.reply(kept, MessageType.ACK, Ack(AckState.KNOWN, ""))
+            elif refusal.mid and self.session.live:
                 body = Reject(refusal.mid, str(refusal.code), "")
                 self.publish(EventKind.REJECT, self.seal(MessageType.REJECT, body).frame)
             return
@@ -446,7 +454,7 @@ class SimSpoke:
             self.beat()
             self.live.set()
         elif isinstance(received.body, Cancel):
-            self._cancel(received.body)
+            self._cancel(received, frame)
         else:
             self._command(received, frame)
 
@@ -478,10 +486,13 @@ class SimSpoke:
                 break
         self.report(kept, run)
 
-    def _cancel(self, cancel):
-        kept = self.journal.get(cancel.cid)
-        if kept is not None:
-            kept.cancelled.set()
+    def _cancel(self, received, frame):
+        kept = self.journal.get(received.body.cid)
+        if kept is None:
+            kept = Kept(received.header.mid, frame_sha256(frame), received.body)
+            self.journal[received.body.cid] = kept
+            self.report(kept, Run(state="cancelled", exit_code=None, begun=False))
+        kept.cancelled.set()
 
 
 def variable(name, value, **more):

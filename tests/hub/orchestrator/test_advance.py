@@ -62,7 +62,7 @@ class Story:
         if words[0] == "revoke":
             return SpokeRevoked(f"spoke-{words[1]}")
         cid = self._present(words[0])
-        told = {"accepted": JobAccepted, "running": JobStarted, "expired": JobExpired}.get(words[1])
+        told = {"accepted": JobAccepted, "running": JobStarted, "expired": JobExpired, "stopped": _stopped}.get(words[1])
         return told(cid) if told else JobEnded(cid, JobState(words[1]))
 
     def _present(self, name):
@@ -77,6 +77,10 @@ class Story:
         job, attempt = self.plan.attempts[cid]
         name = f"{job.target.name}/{self.plan.step_of(job).name}"
         return name if attempt == 1 else f"{name}#{attempt}"
+
+
+def _stopped(cid):
+    return JobEnded(cid, JobState.CANCELLED, began=True)
 
 
 def _step(line):

@@ -8,9 +8,9 @@ import pytest
 
 from hub.orchestrator import task_log
 from hub.orchestrator.replies import _ALARMS_A_MINUTE
-from hub.states import JobState, LogState, TaskState
+from hub.states import JobState, LogState, OutboxKind, TaskState
 from hub.storage.database import write_tx
-from hub.storage.models import Event, Job, Quarantine, Spoke, SpokeSession, Task
+from hub.storage.models import Event, IssuedFrame, Job, Outbox, Quarantine, Spoke, SpokeSession, Task
 from tests.hub.orchestrator.rig import Rig, Run, until
 from wire.connection import Outgoing
 from wire.envelope import MessageType
@@ -177,7 +177,29 @@ def test_t041_dropped_and_doubled_log_frames_show_as_named_gaps_and_the_end_is_r
     until(lambda: Job.get(Job.task == task.id).log_state is LogState.COMPLETE)
 
 
-def test_t042_a_command_that_the_broker_held_too_long_expires_at_the_hub_too(rig):
+def test_t042_a_command_that_the_broker_held_too_long_expires_at_the_hub_too_and_the_next_one_runs_once(rig):
+    web = rig.spoke("web-01")
+    rig.engine.start()
+    web.start()
+    assert web.live.wait(10)
+    receive, held = web.receive, []
+    web.receive = lambda frame: held.append(frame) if is_a(MessageType.COMMAND, frame) else receive(frame)
+    task = rig.run("true", web)
+    until(lambda: held)
+    rig.shift_ms = 20 * 60 * 1000
+    ended = rig.ended(task, TaskState.FAILED)
+    assert Job.get(Job.task == task.id).state is JobState.EXPIRED
+    assert "did not take it within 15 min" in ended.failure
+    web.receive = receive
+    for frame in held:
+        receive(frame)
+    again = rig.run("true", web)
+    rig.ended(again)
+    started = [cid for cid, kept in web.journal.items() if kept.result is not None and kept.result.started_at]
+    assert started == [Job.get(Job.task == again.id).id]
+
+
+def test_t042_what_was_sent_and_is_never_heard_of_again_is_unknown_and_not_guessed_at(rig):
     web = rig.spoke("web-01")
     rig.engine.start()
     web.start()
@@ -186,9 +208,38 @@ def test_t042_a_command_that_the_broker_held_too_long_expires_at_the_hub_too(rig
     task = rig.run("true", web)
     until(lambda: Job.get(Job.task == task.id).sent_at)
     rig.shift_ms = 20 * 60 * 1000
-    ended = rig.ended(task, TaskState.FAILED)
-    assert Job.get(Job.task == task.id).state is JobState.EXPIRED
-    assert "did not take it within 15 min" in ended.failure
+    until(lambda: Outbox.get_or_none(Outbox.kind == OutboxKind.CANCEL))
+    rig.shift_ms += 60 * 1000
+    ended = rig.ended(task, TaskState.UNKNOWN)
+    assert Job.get(Job.task == task.id).state is JobState.UNKNOWN
+    assert ended.failure.endswith("it was sent, and nobody said within 15 min that it was taken")
+
+
+def test_a_command_for_a_session_that_is_over_is_not_sent_again_and_again(rig):
+    web = rig.spoke("web-01", beats=False)
+    rig.engine.start()
+    web.start()
+    assert web.live.wait(10)
+    until(lambda: SpokeSession.get_or_none(SpokeSession.live))
+    # Another process of it, of which the hub has not heard yet.
+    web.stop()
+    web.session = web._session()
+    beat, web.beat = web.beat, lambda: None
+    web.live.clear()
+    web.start()
+    assert web.live.wait(10)
+    task = rig.run("true", web)
+    until(lambda: web.rejects)
+    until(lambda: not SpokeSession.select().where(SpokeSession.live).exists())
+    assert IssuedFrame.select().where(IssuedFrame.refused).count() == 1
+    web.beat = beat
+    web.beat()
+    rig.ended(task)
+    assert IssuedFrame.select().count() == 2
+
+
+def is_a(kind, frame):
+    return frame[4:6] == kind.to_bytes(2, "big")
 
 
 def test_t048_lost_queues_are_declared_anew_and_the_job_runs_once(rig):
@@ -246,10 +297,12 @@ def test_a_job_begun_after_it_was_given_up_is_asked_to_stop(rig):
     task = rig.run("true", web)
     kept = until(lambda: next(iter(web.journal.values()), None))
     rig.shift_ms = 16 * 60 * 1000
-    rig.ended(task, TaskState.FAILED)
-    rig.shift_ms = 0
-    reply(kept, MessageType.ACK, Ack(AckState.RUNNING, ""))
     assert kept.cancelled.wait(10)
+    rig.shift_ms += 60 * 1000
+    rig.ended(task, TaskState.UNKNOWN)
+    asked = Outbox.select().where(Outbox.kind == OutboxKind.CANCEL).count()
+    reply(kept, MessageType.ACK, Ack(AckState.RUNNING, ""))
+    until(lambda: Outbox.select().where(Outbox.kind == OutboxKind.CANCEL).count() > asked)
 
 
 def test_a_secret_that_was_changed_behind_the_hubs_back_is_never_sent(rig):
