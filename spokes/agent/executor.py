@@ -84,7 +84,10 @@ class JobExecutor:
         for entry in reversed(self._journal.unreported()):
             if entry.state is State.ACCEPTED:
                 continue
-            if entry.state.ended and not _has_run(entry):
+            if entry.state is State.CANCELLED:
+                # Written down, and perhaps no more than that; a full disk must not hold up the rest.
+                threading.Thread(target=self.cancel, args=(entry, "cancelled before it began"), daemon=True).start()
+            elif entry.state.ended and not _has_run(entry):
                 self._reporter.again(entry.cid)
             else:
                 # A run that goes on does not wait for a slot: it has one.

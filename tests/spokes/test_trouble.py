@@ -7,14 +7,17 @@ import subprocess
 import time
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from spokes.agent.errors import GatewayUnreachable, JournalFailed
+from spokes.agent.home import SpokeHome
+from spokes.agent.journal import Arrival, Journal, State
 from spokes.agent.processes import ProcessName, boot_id, end_job, start_time
 from spokes.agent.sites import OneSite
 from tests.fakes.memory import MemoryConnection
 from tests.fakes.spoke_home import serving
 from wire.errors import Nacked
+from wire.keys import new_id
 
 
 def folder_of(world, cid):
@@ -47,6 +50,21 @@ def journal_full(daemon):
     finally:
         other.execute("ROLLBACK")
         other.close()
+
+
+def test_a_cancel_that_a_killed_daemon_had_only_written_down_is_answered_by_the_next_one(world):
+    with world.serving():
+        world.end.wait_live(world.home.spoke_id)
+        sent = world.run("echo started", not_before=world.end.now + 60)
+        world.end.ack(sent.cid)
+    journal = Journal(SpokeHome(world.home.root).journal)
+    row = journal.entry(sent.cid)
+    kept = {one.name: getattr(row, one.name) for one in fields(Arrival) if hasattr(row, one.name)}
+    cancelled = journal.cancel(Arrival(**{**kept, "mid": new_id(), "op": "cancel", "frame": b"", "at": world.end.now}))
+    assert (cancelled.state, cancelled.result) == (State.CANCELLED, "")
+    journal.close()
+    with world.serving():
+        assert world.end.result(sent.cid).state == "cancelled"
 
 
 def test_a_job_starts_when_the_journal_can_be_written_again(world):
