@@ -15,27 +15,32 @@ import json
 import os
 import shutil
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import AbstractSet, Iterator, List, Pattern, Sequence, Set, Tuple
 
 from runner.errors import StepFailed
 
 STAGING = ".manyarm-swap"
+_NEW, _OLD, _PLAN = "new", "old", "plan.json"
 _PUT, _AWAY, _REPLACE = "put", "away", "replace"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOT_OURS = "{} is not the runner's own folder: nobody else may write to it; look into it, and move it away"
 Move = Tuple[str, str]
 
 
 class DirectorySwap:
-    """One deployment into one directory, in which no other job works."""
+    """One deployment into one directory, in which no other job works.
+
+    The directory may belong to somebody whom the runner does not trust (the application's user): what is ours in it is
+    taken by descriptor, and nothing is moved through a link.
+    """
 
     def __init__(self, directory: Path, *made: Path) -> None:
         """`made` are folders that `make_directory` has made for it."""
         self.directory = directory
         self._made = made
         self._staging = directory / STAGING
-        self._new, self._old = self._staging / "new", self._staging / "old"
-        self._plan = self._staging / "plan.json"
 
     def make_directory(self) -> Tuple[Path, ...]:
         """Make it where it is missing; returns the folders that were made, outermost first."""
@@ -50,10 +55,7 @@ class DirectorySwap:
         """Put back what an interrupted job has moved, and clear what it left; returns that job, "" without any."""
         if not os.path.lexists(self._staging):
             return ""
-        if not _is_folder(self._staging):
-            raise StepFailed(f"{self._staging} is no folder; the runner keeps in it what it is about to rename")
-        job, moves = self._read_plan()
-        self._put_back(moves)
+        job = self._put_back()
         self.clear()
         return job
 
@@ -65,8 +67,9 @@ class DirectorySwap:
             leave_out: What of its top folder is not copied.
         """
         self._staging.mkdir(mode=0o700)
-        self._old.mkdir()
-        return _copy_folder(source, self._new, leave_out)
+        with self._ours() as ours:
+            (ours / _OLD).mkdir()
+            return _copy_folder(source, ours / _NEW, {STAGING, *leave_out})
 
     def swap(self, job: str, *, purge: bool, kept: Sequence[Pattern[str]]) -> Tuple[int, int]:
         """Take the copy in; returns how many things were replaced and how many purged.
@@ -80,73 +83,127 @@ class DirectorySwap:
             StepFailed: a folder and a file, or a link, stand in each other's way; nothing was moved.
             OSError: a move failed; `put_back` undoes those before it.
         """
-        moves = list(_Merge(self._new, self.directory, purge=purge, kept=kept).moves(""))
-        self._write_plan(job, moves)
-        for action, name in moves:
-            self._move(action, name)
+        with self._ours() as ours:
+            moves = list(_Merge(ours / _NEW, self.directory, purge=purge, kept=kept).moves(""))
+            _write_plan(ours, job, moves)
+            for action, name in moves:
+                with self._place(name) as here:
+                    _move(action, here, ours / _NEW / name, ours / _OLD / name)
         taken = {name for action, name in moves if action != _AWAY}
         purged = sum(action == _AWAY and name not in taken for action, name in moves)
         return sum(action != _PUT for action, _ in moves) - purged, purged
 
     def put_back(self) -> bool:
         """Undo all moves, whichever of them were done, and remove what was made; False where no move was planned."""
-        was_planned = os.path.lexists(self._plan)
-        self._put_back(self._read_plan()[1])
+        job = self._put_back() if os.path.lexists(self._staging) else ""
         self.clear()
         with suppress(OSError):
             # Not empty any more: somebody else uses it too.
             for path in reversed(self._made):
                 path.rmdir()
-        return was_planned
+        return bool(job)
 
     def clear(self) -> None:
         """Remove what is kept for going back; from its first moment on there is no going back."""
-        self._plan.unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
+        if os.path.lexists(self._staging):
+            with self._ours() as ours:
+                (ours / _PLAN).unlink(missing_ok=True)
             shutil.rmtree(self._staging)
 
-    def _move(self, action: str, name: str) -> None:
-        here, new, old = self.directory / name, self._new / name, self._old / name
-        if action != _PUT:
-            old.parent.mkdir(parents=True, exist_ok=True)
-        if action == _REPLACE:
-            # Whoever opens it meanwhile sees the old file or the new one.
-            try:
-                os.link(here, old, follow_symlinks=False)
-            except OSError:
-                here.rename(old)
-        if action == _AWAY:
-            here.rename(old)
-        else:
-            new.rename(here)
+    def _put_back(self) -> str:
+        """Returns the job whose plan it was; empty where none had begun to move anything."""
+        with self._ours() as ours:
+            job, moves = _read_plan(ours)
+            for action, name in reversed(moves):
+                try:
+                    with self._place(name, make=True) as here:
+                        _undo(action, here, ours / _NEW / name, ours / _OLD / name)
+                except OSError as error:
+                    raise StepFailed(
+                        f"{self.directory / name} cannot be put back ({error.strerror}); what job {job} replaced is in "
+                        f"{self._staging / _OLD}: put it back by hand and remove {self._staging}"
+                    ) from error
+        return job
 
-    def _put_back(self, moves: List[Move]) -> None:
-        for action, name in reversed(moves):
-            here, new, old = self.directory / name, self._new / name, self._old / name
-            if action == _PUT:
-                if os.path.lexists(here) and not os.path.lexists(new):
-                    here.rename(new)
-            elif os.path.lexists(old):
-                if action == _AWAY and os.path.lexists(here):
-                    # Made by somebody after we took the old one away.
-                    here.rename(self._staging / f"late-{os.urandom(8).hex()}")
-                old.replace(here)
-
-    def _write_plan(self, job: str, moves: List[Move]) -> None:
-        part = self._plan.with_suffix(".part")
-        with part.open("w", encoding="ascii") as stream:
-            json.dump({"job": job, "moves": moves}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.rename(self._plan)
-
-    def _read_plan(self) -> Tuple[str, List[Move]]:
-        """Nothing where no move was made yet."""
+    @contextmanager
+    def _ours(self) -> Iterator[Path]:
+        """Our private folder, by its descriptor: whoever renames it meanwhile leads nobody elsewhere."""
         try:
-            plan = json.loads(self._plan.read_bytes())
-        except FileNotFoundError:
-            return "", []
-        return str(plan["job"]), [(str(action), str(name)) for action, name in plan["moves"]]
+            descriptor = os.open(self._staging, _FOLDER)
+        except NotADirectoryError as error:
+            raise StepFailed(_NOT_OURS.format(self._staging)) from error
+        try:
+            found = os.fstat(descriptor)
+            if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                raise StepFailed(_NOT_OURS.format(self._staging))
+            yield _by(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _place(self, name: str, *, make: bool = False) -> Iterator[Path]:
+        """A thing of the directory, by the descriptor of the folder that it is in; no link on the way is followed."""
+        *folders, last = name.split("/")
+        descriptor = os.open(self.directory, _FOLDER)
+        try:
+            for folder in folders:
+                if make:
+                    with suppress(FileExistsError):
+                        os.mkdir(folder, 0o755, dir_fd=descriptor)
+                deeper = os.open(folder, _FOLDER, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = deeper
+            yield _by(descriptor) / last
+        finally:
+            os.close(descriptor)
+
+
+def _move(action: str, here: Path, new: Path, old: Path) -> None:
+    if action != _PUT:
+        old.parent.mkdir(parents=True, exist_ok=True)
+    if action == _REPLACE:
+        # Whoever opens it meanwhile sees the old file or the new one.
+        try:
+            os.link(here, old, follow_symlinks=False)
+        except OSError:
+            here.rename(old)
+    if action == _AWAY:
+        here.rename(old)
+    else:
+        new.rename(here)
+
+
+def _undo(action: str, here: Path, new: Path, old: Path) -> None:
+    if action == _PUT:
+        if os.path.lexists(here) and not os.path.lexists(new):
+            here.rename(new)
+    elif os.path.lexists(old):
+        if action == _AWAY and os.path.lexists(here):
+            # Made by somebody after we took the old one away.
+            here.rename(old.with_name(f"{old.name}.{os.urandom(8).hex()}"))
+        old.replace(here)
+
+
+def _write_plan(ours: Path, job: str, moves: List[Move]) -> None:
+    part = ours / f"{_PLAN}.part"
+    with part.open("w", encoding="ascii") as stream:
+        json.dump({"job": job, "moves": moves}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.rename(ours / _PLAN)
+
+
+def _read_plan(ours: Path) -> Tuple[str, List[Move]]:
+    """Nothing where no move was made yet."""
+    try:
+        plan = json.loads((ours / _PLAN).read_bytes())
+    except FileNotFoundError:
+        return "", []
+    return str(plan["job"]), [(str(action), str(name)) for action, name in plan["moves"]]
+
+
+def _by(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}")
 
 
 class _Merge:

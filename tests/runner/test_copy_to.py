@@ -223,6 +223,45 @@ def test_a_plan_that_was_carried_out_to_any_point_is_undone_from_there(rig, tmp_
         assert tree(after) == BEFORE, undone
 
 
+PLAN = {"job": "x", "moves": [["put", "index.html"], ["away", "../../precious"]]}
+
+
+@pytest.mark.parametrize("how", ["of another user", "open to others", "a link", "a file"])
+def test_a_plan_that_the_runner_did_not_write_is_not_followed(rig, tmp_path, how):
+    site, precious = lay(tmp_path / "www/site", BEFORE), tmp_path / "precious"
+    staging = site / ".manyarm-swap"
+    if how == "a file":
+        staging.write_text("x")
+    else:
+        made = tmp_path / "made" if how == "a link" else staging
+        lay(made, {"plan.json": json.dumps(PLAN), "old/precious": "evil"})
+        (made / "old/x").mkdir()
+        made.chmod(0o755 if how == "open to others" else 0o700)
+        if how == "of another user":
+            if os.geteuid():
+                pytest.skip("only root can give a folder to somebody")
+            os.chown(staging, 65534, 65534)
+        if how == "a link":
+            staging.symlink_to(made)
+    before = tree(site)
+    run = rig.deploy(make_zip(tmp_path / "p.zip", PACKAGE), {"copy_to": str(site)})
+    assert run.outcome["state"] == "failed"
+    assert "is not the runner's own folder" in run.outcome["message"]
+    assert tree(site) == before
+    assert not precious.exists()
+
+
+def test_nothing_is_put_back_through_a_link_that_came_meanwhile(rig, tmp_path):
+    site, elsewhere = lay(tmp_path / "www/site", BEFORE), lay(tmp_path / "elsewhere", {"site.css": "precious"})
+    rig.deploy(make_zip(tmp_path / "p.zip", broken("PostDeploy")), {"copy_to": str(site)})
+    (site / "css").rename(tmp_path / "css")
+    (site / "css").symlink_to(elsewhere)
+    run = rig.deploy(make_zip(tmp_path / "p.zip", PACKAGE), {"copy_to": str(site)})
+    assert run.outcome["state"] == "failed"
+    assert "css/site.css cannot be put back" in run.outcome["message"]
+    assert tree(elsewhere) == {"site.css": "precious"}
+
+
 def test_two_jobs_do_not_deploy_to_one_directory_at_once(rig, tmp_path):
     site = tmp_path / "www/site"
     slow = {
