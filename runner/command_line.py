@@ -11,24 +11,56 @@ from typing import Callable, Dict, List, NoReturn
 from runner import release
 from runner.contract.errors import ContractError
 from runner.contract.fields import Fields, parse_object
-from runner.errors import FolderRefused, RunnerError
+from runner.errors import FolderRefused, NotAJob, RunnerError
 
 GO_MAX_BYTES = 32 * 1024**2
-USAGE = """usage: supervise JOB-FOLDER   do the job of a folder; its input is one line {"secrets": {…}, "go": true}
-       standby                wait for one such line that names its "folder", then do that job
-       run JOB.json           do a job here and now, and show what it prints
-       version | step-kinds   print what this runner is, and which steps it knows, as JSON"""
+USAGE = """usage: python3 RUNNER run JOB.json   do a job here and now, and show what it prints
+       python3 RUNNER version | step-kinds   print what this runner is, and which steps it knows, as JSON
+       python3 RUNNER run --help   how a JOB.json is written
+
+for spokes:
+       supervise JOB-FOLDER   do the job of a folder; its input is one line {"secrets": {…}, "go": true}
+       standby                wait for one such line that names its "folder", then do that job"""
+RUN_HELP = """usage: python3 RUNNER run JOB.json
+
+Does the job of a file on this machine, without a hub, and shows what it prints. A file that does:
+
+    {"kind": "run-script", "properties": {"script": "get_variable Name"}, "variables": {"Name": "world"}}
+
+kind         which step: run-script, deploy-package, … (step-kinds lists them with their properties)
+properties   what that step takes
+variables    values by name; they may refer to others as #{Name}
+secrets      {"ApiToken": "API_TOKEN"}: the secret ApiToken, from the environment variable API_TOKEN
+package      a file named ID.VERSION.zip, .tar.gz, …; a path, beside JOB.json unless it is absolute
+expose_env   names of variables that scripts find in their environment
+environment, target, project, release, tenant, step   what things are called
+mode         install (unless it is given), switch or preview
+home         where applications without install_to lie; without it, in the job's folder below the system's temporary one
+limits       {"wall_s": 60}; also cpu_s, out_bytes, disk_bytes
+grace_s      seconds that processes have to end by themselves
+
+exit status: 0 succeeded · 1 failed or timed out · 2 the file or the command is not understood, nothing was done ·
+130 interrupted: Ctrl-C ends all that the job started"""
 
 
 def main(arguments: List[str]) -> int:
-    """The exit code: 0 done (the outcome says how), 1 a job run here failed, 2 usage, 4 the folder is refused."""
+    """The exit code: 0 done (the outcome says how), 1 a job run here failed, 2 usage or no job, 4 a folder is refused.
+
+    A job run here that was interrupted gives 130.
+    """
     with_path: Dict[str, Callable[[Path], int]] = {"supervise": _supervise, "run": _run}
     alone: Dict[str, Callable[[], int]] = {"standby": _standby, "version": _version, "step-kinds": _step_kinds}
+    if arguments and arguments[-1] in ("-h", "--help"):
+        print(RUN_HELP if arguments[0] == "run" else USAGE)
+        return 0
     try:
         if len(arguments) == 2 and arguments[0] in with_path:
             return with_path[arguments[0]](Path(arguments[1]))
         if len(arguments) == 1 and arguments[0] in alone:
             return alone[arguments[0]]()
+    except NotAJob as error:
+        print(f"{error}\nnothing was done; `run --help` tells how a job is written", file=sys.stderr)
+        return 2
     except RunnerError as error:
         print(str(error), file=sys.stderr)
         return 4

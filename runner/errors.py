@@ -1,6 +1,7 @@
 """What can go wrong while a job is done, and with what words.
 
 RunnerError
+├── NotAJob             a job that a person wrote cannot be read; the message names file, field and what was expected
 ├── FolderRefused       a job folder cannot be used: no job in it, or another supervisor had it
 ├── StepUnknown         no step kind, language or file format has this name
 ├── StepFailed          a convention could not do its work; the message says what was expected and found
@@ -16,6 +17,10 @@ from __future__ import annotations
 
 class RunnerError(Exception):
     """Anything that ends a job and that a person can act on."""
+
+
+class NotAJob(RunnerError):
+    """What a person wrote is no job; the message names the file, the field, and what was expected."""
 
 
 class FolderRefused(RunnerError):

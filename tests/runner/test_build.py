@@ -109,7 +109,7 @@ def test_wrong_usage_is_told(rig):
     for arguments in ([], ["dance"], ["supervise"], ["version", "x"]):
         ended = subprocess.run([*rig.command, *arguments], capture_output=True, text=True)
         assert ended.returncode == 2
-        assert "usage: supervise JOB-FOLDER" in ended.stderr
+        assert "run JOB.json   do a job here and now" in ended.stderr
 
 
 def test_the_unpacked_runner_runs_from_compiled_files_alone(rig, unpacked, tmp_path):
