@@ -58,13 +58,15 @@ class ApplicationFolder:
         """Make what is missing of it.
 
         Raises:
-            StepFailed: something else stands where our private folder belongs.
+            StepFailed: our private folder is not ours, or others may write to it.
         """
         self.releases.mkdir(mode=0o755, parents=True, exist_ok=True)
         with suppress(FileExistsError):
             self._private.mkdir(mode=0o700)
-        if not stat.S_ISDIR(self._private.lstat().st_mode):
-            raise StepFailed(f"{self._private} is no folder; the runner keeps in it what it is about to rename")
+        found = self._private.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            sentence = "is not the runner's own folder: nobody else may write to it; look into it, and move it away"
+            raise StepFailed(f"{self._private} {sentence}")
 
     def place(self) -> Path:
         """A new path below it for what is not whole yet."""

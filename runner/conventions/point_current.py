@@ -40,6 +40,9 @@ def _target(deployment: RunningDeployment) -> str:
 
 
 def _point(pointer: Path, target: str) -> None:
+    for left in pointer.parent.glob(f".current.{'[0-9a-f]' * 16}"):
+        # By a job that was killed in this very moment; no other one works here now.
+        left.unlink()
     part = pointer.with_name(f".current.{os.urandom(8).hex()}")
     part.symlink_to(target)
     part.replace(pointer)

@@ -124,6 +124,21 @@ def test_a_failed_first_deployment_leaves_no_pointer(rig, tmp_path):
     assert not os.path.lexists(site / "current")
 
 
+@pytest.mark.parametrize("how", ["a file", "a link", "open to others"])
+def test_a_private_folder_that_is_not_the_runners_own_is_refused(rig, tmp_path, how):
+    (tmp_path / "site/releases").mkdir(parents=True)
+    private = tmp_path / "site/releases/.manyarm"
+    if how == "a file":
+        private.touch()
+    else:
+        (private if how == "open to others" else tmp_path / "elsewhere").mkdir(mode=0o777)
+    if how == "a link":
+        private.symlink_to(tmp_path / "elsewhere")
+    run = rig.deploy(make_zip(tmp_path / "p.zip", {"a": "1"}), {"install_to": str(tmp_path / "site")})
+    assert "is not the runner's own folder" in run.outcome["message"]
+    assert [path.name for path in (tmp_path / "site/releases").iterdir()] == [".manyarm"]
+
+
 def test_current_is_never_missing_while_it_moves(rig, tmp_path):
     site = tmp_path / "site"
     package = make_zip(tmp_path / "p.zip", {"a": "1"})

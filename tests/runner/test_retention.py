@@ -120,9 +120,12 @@ def test_what_killed_jobs_left_is_cleared(rig, package, site):
     half = site / "releases/.manyarm/new-0123456789abcdef"
     half.mkdir()
     (half / "file").touch()
+    (site / ".current.0123456789abcdef").symlink_to("releases/1.0.0")
+    (site / ".current.mine").touch()
     run = rig.deploy(**package("2.0.0"), properties=properties)
     assert released(site) == ["2.0.0"]
     assert [path.name for path in (site / "releases/.manyarm").iterdir()] == ["2.0.0.look"]
+    assert sorted(path.name for path in site.iterdir()) == [".current.mine", "current", "releases"]
 
 
 def test_a_release_that_cannot_be_removed_is_told_and_tried_again(rig, package, site):
