@@ -9,6 +9,7 @@ import pytest
 
 from tests.conformance.processes import alive, until_gone
 from tests.conformance.world import ENVIRONMENTS, KINDS, seen
+from tests.services.requires import requires
 from tests.services.whole import until
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -42,6 +43,17 @@ def test_outputs_reach_later_steps(world, kind, project):
     later = f'echo "found $(get_variable "Manyarm.Step[First].Output[{kind}].Word")"'
     task = world.deploy(project(kind, {"First": f"set_variable Word '{kind} of word'", "Later": later}))
     assert f"found {kind} of word" in world.printed(task)
+
+
+def test_scripts_of_any_language_run(world, kind):
+    requires("node")
+    scripts = {
+        "sh": 'echo "$(get_variable Manyarm.Target.Name)"',
+        "node": 'console.log(require("manyarm").getVariable("Manyarm.Target.Name"));',
+        "shebang": '#!/usr/bin/env perl\nprint qx($ENV{MANYARM_HELPER} get_variable Manyarm.Target.Name), "\\n";',
+    }
+    for shell, script in scripts.items():
+        assert world.printed(world.run_script(kind, script, shell=shell)) == [kind], shell
 
 
 def test_artifacts_come_back_whole(world, kind):

@@ -21,10 +21,13 @@ PIECES = [
     *("😀", "\U0010ffff", "日本", "x" * 70, "0x10", "1e5", "true", "2024-01-01T00:00:00Z", '{"a":1}'),
 ]  # fmt: skip
 
+CHARACTERS = [*range(1, 0xD800), *range(0xE000, 0x11_0000)]
+
 
 def values(seed, count):
     choose = random.Random(seed)
     made = ["".join(choose.choices(PIECES, k=choose.randint(0, 40))) for _ in range(count)]
+    made += ["".join(chr(c) for c in choose.sample(CHARACTERS, 60)) for _ in range(count)]
     return ["", "-", "--secret", " ", "\n", "\n\n", "a\n", "x" * 60_000, "€" * 20_000, TRICKY, *made]
 
 
@@ -46,7 +49,7 @@ def test_each_language_says_everything(any_rig, shell):
 
 @in_each_shell
 def test_any_text_goes_in_and_comes_out_unchanged(rig, shell):
-    texts = values(shell, 30)
+    texts = values(shell, 15)
     literals = {f"V{n}": text for n, text in enumerate(texts)}
     run = rig.script(speech(shell).copy_all.format(len(texts)), shell=shell, literals=literals)
     assert [o["value"] for o in run.outcome["outputs"]] == texts, run.text()
