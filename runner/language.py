@@ -41,6 +41,7 @@ class Language:
         command: The program and its arguments; the script's path is put behind them.
         bootstrap: The files of `runner/bootstrap` that offer get_variable and its kin.
         environment: What scripts need in their environment to find them, from the folder they lie in.
+        chokes_on_cr: Whether a line that ends as on Windows is another line to its interpreter.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Language:
     command: Callable[[Start], Tuple[str, ...]]
     bootstrap: Tuple[str, ...]
     environment: Callable[[str], Dict[str, str]]
+    chokes_on_cr: bool = False
 
     def is_run_by(self, program: str) -> bool:
         """Whether a program of this name (without its folder) is an interpreter of this language."""

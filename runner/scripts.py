@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Dict, Mapping, Tuple
 
 from runner import bootstrap as helpers
 from runner.channel import WorkerChannel
+from runner.contract.spool import Stream
 from runner.errors import ScriptFailed, StepFailed
 from runner.first_line import LINE_MAX_BYTES, Interpreter, found, named_interpreter
 from runner.job_folder import JobFile, JobFolder
@@ -90,7 +91,12 @@ class ScriptRunner:
         """What runs a script, and what its language adds to the environment; the bootstrap lies ready."""
         tools, searched = self._tools(), self.program_environment()["PATH"]
         with path.open("rb") as stream:
-            language, named = _run_by(stream.read(LINE_MAX_BYTES), language)
+            head = stream.read(LINE_MAX_BYTES)
+        language, named = _run_by(head, language)
+        # By its first line, since what follows a script may be an archive that it unpacks.
+        if language.chokes_on_cr and head.partition(b"\n")[0].endswith(b"\r"):
+            _take_out_cr(path)
+            self._channel.say(Stream.INFO, f"{path.name} had line ends of Windows, which {language.name} cannot read")
         if named is None:
             start = Start(language.find(searched), (), str(tools), strict)
         else:
@@ -185,6 +191,13 @@ def _run_by(content: bytes, language: Language) -> Tuple[Language, Interpreter |
     if named is None or language.is_run_by(named.name):
         return language, named
     return next((known for known in all_languages() if known.is_run_by(named.name)), SHEBANG), named
+
+
+def _take_out_cr(path: Path) -> None:
+    """Write a script anew where it lies: it may look for files beside itself."""
+    content = path.read_bytes().replace(b"\r\n", b"\n")
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "wb") as stream:
+        stream.write(content)
 
 
 def _signal_name(number: int) -> str:

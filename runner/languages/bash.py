@@ -21,4 +21,5 @@ LANGUAGE = Language(
     command=_command,
     bootstrap=("manyarm.bash",),
     environment=lambda tools: {"BASH_ENV": f"{tools}/manyarm.bash"},
+    chokes_on_cr=True,
 )

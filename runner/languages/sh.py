@@ -33,4 +33,5 @@ LANGUAGE = Language(
     command=_command,
     bootstrap=("manyarm.sh", "manyarm.py"),
     environment=_environment,
+    chokes_on_cr=True,
 )

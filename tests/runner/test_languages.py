@@ -350,6 +350,14 @@ def test_which_of_a_packages_files_is_run(rig, tmp_path, files, runs, warned):
     assert ("is not run" in warnings) == bool(warned)
 
 
+def test_a_packages_script_that_was_written_on_windows_runs_where_it_lies(rig, tmp_path):
+    script = '#!/bin/bash\r\nif true; then\r\n  cd "$(dirname "$0")"\r\n  cat beside.txt\r\nfi\r\n'
+    package = make_zip(tmp_path / "p.zip", {"Deploy.sh": script, "beside.txt": "kept\r\n"})
+    run = rig.deploy(package, {"install_to": str(tmp_path / "site")})
+    assert (run.outcome["state"], run.out) == ("succeeded", "kept\r\n"), run.text()
+    assert "Deploy.sh had line ends of Windows, which bash cannot read" in run.text(Stream.INFO)
+
+
 def test_a_packages_script_without_the_line_that_its_extension_asks_for_fails_and_is_not_passed_over(rig, tmp_path):
     run = rig.deploy(make_zip(tmp_path / "p.zip", {"Deploy.rb": "puts 1"}), {"install_to": str(tmp_path / "site")})
     assert run.outcome["state"] == "failed"
