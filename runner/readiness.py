@@ -6,6 +6,7 @@ another core, imports what the step needs.
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -27,6 +28,8 @@ class Ready:
 def get_ready(*, first: Callable[[], None] | None = None) -> Ready:
     """Become a process apart with a worker at hand, which does `first` before it waits for its job."""
     _detach()
+    # What is here stays: else the first look for garbage, in a job's first milliseconds, goes through all of it, twice.
+    gc.freeze()
     return Ready(fork_worker(first), os.urandom(16).hex())
 
 
