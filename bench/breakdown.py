@@ -14,7 +14,7 @@ ROAD: tuple[tuple[str, str, int], ...] = (
     ("intent row committed", "intent sealed, its row committed", 0),
     ("engine has the intent", "intent over the broker", 0),
     ("task and outbox committed", "engine: who asks, plan, task, outbox, audit event in one commit", 0),
-    ("outbox reads", "the publisher wakes and reads the outbox", 0),
+    ("outbox reads", "the outbox read, in the same thread", 0),
     ("command sealed", "command signed and sealed", 0),
     ("issue noted", "its issue committed", 0),
     ("spoke has the command", "command over the broker", 0),

@@ -255,8 +255,8 @@ class _EngineRooms:
             AnsweringParts(
                 connection=self._broker,
                 hub_id=lambda: self._hub_id,
-                keys=lambda: _connected(lambda: trust_chain().directory()),
-                boxes=lambda: _connected(lambda: box_keys(self._vault)),
+                keys=Recent(lambda: _connected(lambda: trust_chain().directory())),
+                boxes=Recent(lambda: _connected(lambda: box_keys(self._vault))),
                 vault=self._vault,
                 seals=self._seals,
                 orchestrator=made.orchestrator,

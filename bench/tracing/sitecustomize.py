@@ -18,7 +18,8 @@ from typing import Any
 POINTS = (
     ("hub.operations.asking", "Asking.ask", "api asks", "api has its answer"),
     ("hub.operations.asking", "Asking._publish", "intent row committed", ""),
-    ("hub.operations.answering", "Answering.handle", "engine has the intent", "task and outbox committed"),
+    ("hub.operations.answering", "Answering.handle", "engine has the intent", ""),
+    ("hub.orchestrator.outbox", "Publisher.wake", "task and outbox committed", ""),
     ("hub.orchestrator.outbox", "Publisher._seal", "outbox reads", "command sealed"),
     ("hub.orchestrator.outbox", "Publisher._publish", "issue noted", "command published"),
     ("spokes.agent.service", "SpokeService._take_safely", "spoke has the command", ""),

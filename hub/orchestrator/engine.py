@@ -91,7 +91,7 @@ class Engine:
     def stop(self) -> None:
         """End every loop; what was not acknowledged is delivered again to whoever starts next."""
         self._stop.set()
-        self.wake()
+        self.publisher.stop()
         for thread in self._threads:
             thread.join(_STOP_S)
         left = [thread.name for thread in self._threads if thread.is_alive()]

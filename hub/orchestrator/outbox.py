@@ -5,26 +5,27 @@
         `--- not confirmed, not accepted in time, or a new session: sealed anew under the same cid
 
 Frames are sealed outside the transaction and noted in it (hash, number) before they are sent. Cancels go first.
-One thread; it is woken by each commit that put something in, so nothing waits for a clock.
+One thread at a time: whoever commits a little sends it at once where the publisher's own thread rests; for more, that
+one is woken. So nothing waits for a clock.
 """
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from threading import Condition, Event
+from threading import Condition, Event, Lock
 from typing import Any
 
+from hub.orchestrator.due import Due, Waiting
 from hub.orchestrator.events import Event as TaskEvent
 from hub.orchestrator.events import JobEnded
 from hub.orchestrator.parts import EngineParts
-from hub.orchestrator.sealing import Sealer, Session
+from hub.orchestrator.sealing import Sealer
 from hub.orchestrator.secret_values import Unsendable
 from hub.orchestrator.steering import Steering
 from hub.states import JobState, OutboxKind, OutboxState
-from hub.storage.database import connection, is_postgres, write_tx
-from hub.storage.models import IssuedFrame, Job, Outbox, Spoke, SpokeSession
+from hub.storage.database import connection, is_postgres, is_writing, write_tx
+from hub.storage.models import IssuedFrame, Job, Outbox, SpokeSession
 from hub.storage.prepared import Prepared, hole, holes
 from wire.connection import Outgoing
 from wire.errors import Refused, Unroutable
@@ -37,52 +38,9 @@ logger = logging.getLogger(__name__)
 _IN_SESSIONS = (OutboxKind.COMMAND, OutboxKind.CANCEL, OutboxKind.ORDER)
 _IDLE_S = 1.0
 _SWEEP_MS = 1_000
-_RETRY_MS = 500
-_RETRY_MAX_MS = 30_000
-_PUT_BACK_MAX = 1_000
+# Sent by whoever has committed it: to change threads costs as much as a few frames.
+_LITTLE = 4
 
-_KINDS = Prepared(lambda: Outbox.select(Outbox.kind).where(Outbox.state == OutboxState.WAITING).distinct())
-_WELCOMES = Prepared(
-    lambda: (
-        Outbox.select(Outbox.id, Outbox.spoke, Outbox.body, SpokeSession.id, SpokeSession.nonce, SpokeSession.hub_nonce)
-        .join(SpokeSession, on=(SpokeSession.id == Outbox.cid))
-        .where(Outbox.kind == OutboxKind.WELCOME, Outbox.state == OutboxState.WAITING)
-        .order_by(Outbox.id)
-        .limit(hole("limit"))
-    )
-)
-_IN_LIVE_SESSIONS = Prepared(
-    lambda count: (
-        Outbox.select(
-            Outbox.id,
-            Outbox.kind,
-            Outbox.cid,
-            Outbox.body,
-            Outbox.expires_at,
-            Outbox.spoke,
-            Job.task,
-            SpokeSession.id,
-            SpokeSession.nonce,
-            SpokeSession.seq_out,
-        )
-        .join(SpokeSession, on=(SpokeSession.spoke == Outbox.spoke))
-        .join(Job, on=(Job.id == Outbox.cid))
-        .join(Spoke, on=(Spoke.id == Outbox.spoke))
-        .where(
-            Outbox.state == OutboxState.WAITING,
-            Outbox.kind.in_(holes("kinds", count)),
-            Outbox.expires_at > hole("now_ms"),
-            SpokeSession.live,
-            SpokeSession.valid_until.is_null(),
-            # Who does not know that a key was revoked is told first.
-            Spoke.trust_version >= hole("floor"),
-        )
-        # "cancel" stands before "command" in the alphabet too.
-        .order_by(Outbox.kind, Outbox.id)
-        .limit(hole("limit"))
-    ),
-    "kinds",
-)
 _STILL_WAITING = Prepared(
     lambda count: Outbox.select(Outbox.id).where(
         Outbox.id.in_(holes("rows", count)), Outbox.state == OutboxState.WAITING
@@ -108,23 +66,8 @@ _PUBLISHED = Prepared(
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
-    """One row that may go now, and the session under which it goes."""
-
-    row: int
-    kind: OutboxKind
-    cid: str
-    task: str
-    reason: str
-    expires_ms: int
-    session_row: str
-    session: Session
-    seq_out: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Made:
-    due: _Due
+    due: Due
     sealed: Sealed
 
 
@@ -136,26 +79,54 @@ class Publisher:
     ) -> None:
         """`stopped` says why no command may be issued at present; "" where they may."""
         self._parts = parts
-        self._stopped = stopped
+        self._waiting = Waiting(parts, stopped)
         self._sealer = sealer
         self._steering = steering
+        self._turn = Lock()
+        self._serving = False
         self._changed = Condition()
         self._woken = False
         self._failed: list[tuple[int, str, BaseException]] = []
-        self._not_before: dict[int, tuple[int, int]] = {}
         self._swept_ms = 0
-        self._kinds: set[OutboxKind] = set()
 
     def wake(self) -> None:
         """There may be something to send; called after commits, from any thread."""
+        if not (self._serving and self._sent_here()):
+            self._call()
+
+    def stop(self) -> None:
+        """Let `run` see that it is over."""
+        self._serving = False
+        self._call()
+
+    def _call(self) -> None:
         with self._changed:
             self._woken = True
             self._changed.notify()
+
+    def _sent_here(self) -> bool:
+        """Send it in this thread; False where it is much, or another thread is at it."""
+        if is_writing() or not self._turn.acquire(blocking=False):
+            return False
+        try:
+            with connection():
+                due = self._waiting.due(_LITTLE + 1)
+                if len(due) > _LITTLE:
+                    return False
+                self._send(due)
+        except Exception:
+            # It is committed: the other thread sends it, or says what is the matter.
+            logger.exception("outbox round failed")
+            return False
+        finally:
+            self._turn.release()
+        return True
 
     def run(self, stop: Event) -> None:
         """Serve until the event is set; what goes wrong is logged, and tried again."""
         with connection():
             self._adopt()
+            self._serving = True
             while not stop.is_set():
                 try:
                     with connection():
@@ -169,10 +140,12 @@ class Publisher:
         """One round: what failed is put back, what is due is sealed and sent. False where nothing was."""
         with self._changed:
             self._woken = False
-        self._put_back_failed()
-        self._put_back_unaccepted()
-        self._kinds = {OutboxKind(kind) for (kind,) in _KINDS.tuples()}
-        due = self._due() if self._kinds else []
+        with self._turn:
+            self._put_back_failed()
+            self._put_back_unaccepted()
+            return self._send(self._waiting.due(self._parts.limits.batch))
+
+    def _send(self, due: Sequence[Due]) -> bool:
         if not due:
             return False
         self._sealer.begin(item.session.spoke for item in due)
@@ -200,11 +173,8 @@ class Publisher:
             return
         for spoke in {spoke for _, spoke, error in failed if isinstance(error, Unroutable)}:
             self._parts.declare_mailbox(spoke)
-        now_ms = self._parts.clock_ms()
         for row, _, _ in failed:
-            tries = self._not_before.get(row, (0, 0))[1]
-            delay_ms = min(_RETRY_MS * 2 ** min(tries, 10), _RETRY_MAX_MS)
-            self._not_before[row] = (now_ms + delay_ms, tries + 1)
+            self._waiting.hold_back(row)
         logger.warning("publishing failed", extra={"frames": len(failed), "reason": str(failed[-1][2])[:200]})
         self._put_back(Outbox.id.in_([row for row, _, _ in failed]))
 
@@ -214,7 +184,7 @@ class Publisher:
         if now_ms - self._swept_ms < _SWEEP_MS:
             return
         self._swept_ms = now_ms
-        self._not_before = {row: kept for row, kept in self._not_before.items() if kept[0] > now_ms - _RETRY_MAX_MS * 4}
+        self._waiting.forget_old()
         wait_ms = self._parts.limits.republish_s * 1000
         late = Outbox.published_at + wait_ms * Outbox.attempts < now_ms
         if Outbox.select(Outbox.id).where(Outbox.state == OutboxState.PUBLISHED, late).exists():
@@ -224,73 +194,11 @@ class Publisher:
         with write_tx():
             Outbox.update(state=OutboxState.WAITING).where(which, Outbox.state == OutboxState.PUBLISHED).execute()
 
-    def _due(self) -> list[_Due]:
-        """What may go now: welcomes, then cancels, then commands in the order in which they were asked for."""
-        limit = self._parts.limits.batch
-        due = self._due_welcomes(limit)
-        due += self._due_orders(limit - len(due))
-        kinds = [OutboxKind.CANCEL] if self._stopped() else [OutboxKind.CANCEL, OutboxKind.COMMAND]
-        return due + self._due_in_sessions(kinds, limit - len(due)) if len(due) < limit else due
-
-    def _due_welcomes(self, limit: int) -> list[_Due]:
-        rows = _WELCOMES.tuples(limit=limit) if OutboxKind.WELCOME in self._kinds else []
-        return [
-            _Due(row, OutboxKind.WELCOME, "", "", "", 0, session_row, Session(spoke, nonce, hub_nonce, *_said(body)), 0)
-            for row, spoke, body, session_row, nonce, hub_nonce in rows
-        ]
-
-    def _due_orders(self, limit: int) -> list[_Due]:
-        """What spokes themselves are asked for: before any command, for one may need the keys of the other."""
-        if OutboxKind.ORDER not in self._kinds:
-            return []
-        now_ms = self._parts.clock_ms()
-        rows: Any = (
-            Outbox.select(
-                Outbox.id,
-                Outbox.cid,
-                Outbox.body,
-                Outbox.expires_at,
-                Outbox.spoke,
-                SpokeSession.id,
-                SpokeSession.nonce,
-                SpokeSession.seq_out,
-            )
-            .join(SpokeSession, on=(SpokeSession.spoke == Outbox.spoke))
-            .where(
-                Outbox.kind == OutboxKind.ORDER,
-                Outbox.state == OutboxState.WAITING,
-                Outbox.expires_at > now_ms,
-                SpokeSession.live,
-                SpokeSession.valid_until.is_null(),
-            )
-            .order_by(Outbox.id)
-            .limit(limit)
-            .tuples()
-        )
-        return [
-            _Due(row, OutboxKind.ORDER, cid, "", bytes(body).decode(), expires_ms, session, Session(spoke, nonce), seq)
-            for row, cid, body, expires_ms, spoke, session, nonce, seq in rows
-            if self._not_before.get(row, (0, 0))[0] <= now_ms
-        ]
-
-    def _due_in_sessions(self, kinds: Sequence[OutboxKind], limit: int) -> list[_Due]:
-        now_ms = self._parts.clock_ms()
-        held = {row for row, (not_before_ms, _) in self._not_before.items() if not_before_ms > now_ms}
-        found = _IN_LIVE_SESSIONS.tuples(
-            kinds=kinds, now_ms=now_ms, floor=self._parts.trust().floor, limit=limit + min(len(held), _PUT_BACK_MAX)
-        )
-        due = [
-            _Due(row, OutboxKind(kind), cid, task, bytes(body or b"").decode(), ends_ms, at, Session(spoke, nonce), seq)
-            for row, kind, cid, body, ends_ms, spoke, task, at, nonce, seq in found
-            if row not in held
-        ]
-        return due[:limit]
-
-    def _seal(self, due: Sequence[_Due]) -> tuple[list[_Made], list[tuple[_Due, str]]]:
+    def _seal(self, due: Sequence[Due]) -> tuple[list[_Made], list[tuple[Due, str]]]:
         """Frames with the next numbers of their sessions, and what cannot be made, with the reason."""
         numbers: dict[str, int] = {}
         made: list[_Made] = []
-        unsendable: list[tuple[_Due, str]] = []
+        unsendable: list[tuple[Due, str]] = []
         for item in due:
             seq = numbers.get(item.session_row, item.seq_out) + 1
             try:
@@ -304,7 +212,7 @@ class Publisher:
                 numbers[item.session_row] = seq
         return made, unsendable
 
-    def _frame(self, item: _Due, seq: int) -> Sealed:
+    def _frame(self, item: Due, seq: int) -> Sealed:
         match item.kind:
             case OutboxKind.WELCOME:
                 return self._sealer.welcome(item.session)
@@ -315,7 +223,7 @@ class Publisher:
             case _:
                 return self._sealer.command(item.task, item.cid, item.session, seq, item.expires_ms)
 
-    def _note(self, made: Sequence[_Made], unsendable: Sequence[tuple[_Due, str]]) -> list[_Made]:
+    def _note(self, made: Sequence[_Made], unsendable: Sequence[tuple[Due, str]]) -> list[_Made]:
         """Store what goes out before it does; what changed meanwhile does not go."""
         now_ms = self._parts.clock_ms()
         with write_tx():
@@ -360,7 +268,7 @@ class Publisher:
             # A welcome that is lost is asked for anew with another nonce.
             Outbox.update(state=OutboxState.DONE, published_at=now_ms).where(Outbox.id.in_(welcomes)).execute()
 
-    def _give_up(self, unsendable: Sequence[tuple[_Due, str]]) -> None:
+    def _give_up(self, unsendable: Sequence[tuple[Due, str]]) -> None:
         events: dict[str, list[TaskEvent]] = {}
         for item, reason in unsendable:
             Outbox.update(state=OutboxState.DEAD).where(Outbox.id == item.row).execute()
@@ -374,7 +282,7 @@ class Publisher:
         for item, future in zip(going, futures, strict=True):
             future.add_done_callback(lambda done, due=item.due: self._confirmed(done, due))  # type: ignore[misc]  # due
 
-    def _confirmed(self, done: "Future[None]", due: _Due) -> None:
+    def _confirmed(self, done: "Future[None]", due: Due) -> None:
         error = done.exception()
         if error is None or due.kind is OutboxKind.WELCOME:
             return
@@ -403,14 +311,6 @@ def settle_cancels(cid: str) -> None:
         Outbox.kind == OutboxKind.CANCEL,
         Outbox.state.in_([OutboxState.WAITING, OutboxState.PUBLISHED]),
     ).execute()
-
-
-def _said(body: bytes) -> tuple[str, int]:
-    """What the hello brought, which counts only when the session is live: to which key its welcome is sealed, and
-    which trust document decides by whose key it is signed.
-    """
-    said = json.loads(bytes(body))
-    return str(said["box_pk"]), int(said["trust_version"])
 
 
 def _issued(item: _Made, now_ms: int) -> dict[str, object]:

@@ -147,6 +147,11 @@ def database_is_away(error: BaseException) -> bool:
     return isinstance(error, OperationalError | InterfaceError)
 
 
+def is_writing() -> bool:
+    """Whether this thread is in a `write_tx`."""
+    return getattr(_local, "transaction", None) is not None
+
+
 def current_transaction() -> Transaction:
     """The `write_tx` that this thread is in.
 
