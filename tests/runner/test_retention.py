@@ -1,5 +1,6 @@
 """Retention: the current release and so many earlier ones stay, and what the runner did not make."""
 
+import json
 import os
 
 import pytest
@@ -110,6 +111,19 @@ def test_another_steps_releases_in_the_same_folder_are_its_own(rig, package, sit
     assert released(site) == ["3.0.0", "4.0.0"]
 
 
+def test_a_journal_of_before_is_no_hindrance_and_its_releases_are_left_alone(rig, package, site):
+    old = {"at": 1, "job": "0" * 32, "release": "0.9.0", "environment": "Production", "tenant": "", "step": "Deploy web",
+           "package": "storefront", "version": "0.9.0", "path": str(site / "releases/0.9.0"), "succeeded": True}  # fmt: skip
+    (site / "releases/0.9.0").mkdir(parents=True)
+    (rig.home / "deployments.jsonl").write_text(json.dumps(old) + "\n")
+    properties = {"install_to": str(site), "keep": 0, "skip_if_installed": True}
+    for version in ("1.0.0", "2.0.0"):
+        assert rig.deploy(**package(version), properties=properties).outcome["state"] == "succeeded"
+    assert released(site) == ["0.9.0", "2.0.0"]
+    assert entries(rig.home)[0] == old
+    assert "was never deployed" in rig.switch(**package("0.9.0"), properties=properties).outcome["message"]
+
+
 def test_what_killed_jobs_left_is_cleared(rig, package, site):
     properties = {"install_to": str(site), "keep": 0}
     killing = "kill -9 $(cut -d' ' -f4 /proc/$$/stat); sleep 60"
@@ -156,3 +170,19 @@ def test_a_release_that_a_running_job_holds_is_waited_for(rig, package, site, tm
     third.wait()
     assert going_back.out == "ready\n1.0.0\n2.0.0\n"
     assert released(site) == ["3.0.0"]
+
+
+def test_jobs_that_deploy_to_one_folder_at_once_take_their_turns(rig, package, site):
+    properties = {
+        "install_to": str(site),
+        "keep": 1,
+        "post_deploy": 'test "$(readlink ../../current)" = "releases/$(basename "$PWD")"',
+    }
+    runs = [rig.start_deploy(**package(f"{number}.0.0"), properties=properties) for number in range(5)]
+    for run in runs:
+        run.wait()
+    assert [run.outcome["state"] for run in runs] == ["succeeded"] * 5
+    order = [entry["version"] for entry in entries(rig.home)]
+    assert sorted(order) == [f"{number}.0.0" for number in range(5)]
+    assert released(site) == sorted(order[-2:])
+    assert (site / "current").readlink().name == order[-1]
