@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Callable, List, Tuple
@@ -11,6 +12,7 @@ from runner.database import Database, Stamp, Tools, hex_of
 from runner.errors import StepFailed
 from runner.migrations import APPLIED, STARTED, Entry, Migration, head_of
 from runner.package_files import read_text
+from runner.stopping import without_sigterm
 
 try:
     import sqlite3
@@ -23,6 +25,7 @@ _TABLE = (
     "CREATE TABLE IF NOT EXISTS main.{} (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL, state TEXT NOT NULL, "
     "applied_at TEXT NOT NULL, release_version TEXT NOT NULL, task TEXT NOT NULL)"
 )
+_STEPS_BETWEEN_LOOKS = 100_000
 _NOW = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')"
 
 
@@ -83,7 +86,10 @@ class SqliteSession:
             else:
                 self._open.set_authorizer(_only_our_begin())
             self._open.set_trace_callback(place.follow)
-            self._open.executescript(script)
+            # SQLite would swallow what a signal raises amid a callback, so it is asked whether one waits.
+            self._open.set_progress_handler(_is_to_stop, _STEPS_BETWEEN_LOOKS)
+            with without_sigterm():
+                self._open.executescript(script)
             self._let_all_through()
             self._open.execute(applied)
             if self._open.in_transaction:
@@ -110,6 +116,7 @@ class SqliteSession:
 
     def _let_all_through(self) -> None:
         self._open.set_trace_callback(None)
+        self._open.set_progress_handler(None, 0)
         # Python before 3.11 cannot take an authorizer away again: a dead one would deny everything.
         self._open.set_authorizer(lambda *_: sqlite3.SQLITE_OK)
 
@@ -121,6 +128,10 @@ class SqliteSession:
             f"VALUES ({name}, {digest}, {state}, {_NOW}, {release}, {task})",
             f"UPDATE main.{self.journal} SET state = '{APPLIED}', applied_at = {_NOW} WHERE name = {name}",  # noqa: S608  the same
         )
+
+
+def _is_to_stop() -> bool:
+    return signal.SIGTERM in signal.sigpending()
 
 
 def _only_our_begin() -> Callable[..., int]:

@@ -15,6 +15,11 @@ CASES = tomllib.loads((Path(__file__).parent / "cases/http_check.toml").read_tex
 QUICK = {"within_s": 1, "attempts": 1, "timeout_s": 5}
 
 
+@pytest.fixture
+def rig(rig_in_turn):
+    return rig_in_turn
+
+
 def answer_of(case):
     if "raw" in case:
         return case["raw"].encode() + case.get("repeat_raw", "").encode() * case.get("repeat", 0)

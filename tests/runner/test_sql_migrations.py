@@ -65,6 +65,11 @@ class MysqlDatabase:
         return [tuple(int(value) if value.lstrip("-").isdigit() else value for value in row) for row in rows]
 
 
+@pytest.fixture
+def rig(rig_in_turn):
+    return rig_in_turn
+
+
 @pytest.fixture(
     params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres), *(["mysql"] if has_mariadb() else [])]
 )
@@ -172,11 +177,11 @@ def test_a_killed_deployment_leaves_nothing_of_the_file_that_ran(migrate, databa
         "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n;",
     }[database.engine]
     first = "DELETE FROM people" if database.engine == "mysql" else "CREATE TABLE half (x integer)"
-    run = migrate.start({**FILES, "11.sql": f"{first};\n{endless}"})
+    run = migrate.start({**FILES, "11.sql": f"{first};\n{endless}"}, grace_s=600)
     run.until("running 11.sql")
     time.sleep(0.5)
     (run.folder / "cancel").write_text("{}")
-    assert run.wait()["state"] == "cancelled"
+    assert run.wait(30)["state"] == "cancelled", "nobody waits for the grace to end"
     assert [row[0] for row in database.query(JOURNAL)] == sorted(FILES)
     succeeded(migrate({**FILES, "11.sql": "CREATE TABLE half (x integer);"}))
 

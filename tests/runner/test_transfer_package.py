@@ -7,6 +7,11 @@ import pytest
 
 
 @pytest.fixture
+def rig(rig_in_turn):
+    return rig_in_turn
+
+
+@pytest.fixture
 def package(tmp_path):
     path = tmp_path / "uploaded.zip"
     path.write_bytes(os.urandom(3 * 1024**2 + 7))
