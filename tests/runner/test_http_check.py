@@ -76,6 +76,14 @@ def test_it_gives_up_after_so_many_attempts_and_nobody_listens(rig):
     assert message.endswith(f"no connection to 127.0.0.1:{port}: Connection refused")
 
 
+def test_it_gives_up_when_its_time_is_over(rig):
+    began = time.monotonic()
+    run = check(rig, "http://127.0.0.1:1/", {"within_s": 3, "attempts": 0, "pause_s": 1})
+    assert "did not answer as expected in" in run.outcome["message"]
+    assert "attempt 2: no connection" in run.text()
+    assert time.monotonic() - began < 30
+
+
 def test_what_is_sent_is_what_was_asked_for_and_secrets_are_masked(rig):
     with fake_server(lambda connection, head: connection.sendall(response(b"told: " + head, "500 No"))) as server:
         run = check(
