@@ -11,7 +11,7 @@ from runner.contract.template import expand
 from runner.job_folder import JobFile
 
 # What a target said in an earlier step: data for ever, never expanded (security.md R21).
-_OUTPUT_NAME = re.compile(r"Manyarm\.Step\[.*\]\.Output\b", re.DOTALL)
+OUTPUT_NAME = re.compile(r"Manyarm\.Step\[.*\]\.Output\b", re.DOTALL)
 
 
 class _Watched(Dict[str, str]):
@@ -40,7 +40,7 @@ class JobVariables:
         self._secrets = tuple(value for value in secrets.values() if value)
         self._folded: Dict[str, str] = {name.casefold(): name for name in self._values}
         self._verbatim: Set[str] = {*secrets, *job.literals} | {
-            name for name in self._values if _OUTPUT_NAME.match(name)
+            name for name in self._values if OUTPUT_NAME.match(name)
         }
 
     @property

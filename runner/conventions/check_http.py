@@ -14,6 +14,7 @@ from runner.errors import NoGoodAnswer, StepFailed
 from runner.http_connection import Way
 from runner.http_exchange import Header, Request, ask, request_of
 from runner.http_expectation import Expectation, expectation_of
+from runner.outputs_to_come import waits_for_outputs
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z", re.ASCII)
 _NOT_SHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -74,6 +75,8 @@ class TellHttpCheck:
     name = "tell of the check over HTTP"
 
     def install(self, deployment: RunningDeployment) -> None:
+        if waits_for_outputs(deployment):
+            return
         check = _check_of(deployment)
         deployment.say(f"would ask {check.request.method} {check.request.url} for up to {check.within_s} s")
 

@@ -29,6 +29,7 @@ from runner.migrations import (
     half_done,
     order_key,
 )
+from runner.outputs_to_come import waits_for_outputs
 from runner.package_files import compiled_glob, read_text
 
 FILES_MAX = 10_000
@@ -64,6 +65,8 @@ class TellMigrations:
     name = "tell of the migrations"
 
     def install(self, deployment: RunningDeployment) -> None:
+        if waits_for_outputs(deployment):
+            return
         try:
             _run(deployment, is_preview=True)
         finally:

@@ -14,6 +14,7 @@ from typing import Tuple
 from runner.deployment import RunningDeployment
 from runner.errors import StepFailed
 from runner.folder_lock import FolderLock
+from runner.outputs_to_come import waits_for_outputs
 
 _MODE = re.compile(r"0?[0-7]{3}\Z", re.ASCII)
 _NAME_MAX_BYTES = 255
@@ -61,6 +62,8 @@ class TellTransfer:
     name = "tell of the transfer"
 
     def install(self, deployment: RunningDeployment) -> None:
+        if waits_for_outputs(deployment):
+            return
         transfer = _transfer_of(deployment)
         if _is_there(transfer):
             deployment.say(f"{transfer.goal} is there already with the same bytes")

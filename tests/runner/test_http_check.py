@@ -261,6 +261,8 @@ def test_a_switch_checks_and_a_preview_asks_nobody(rig):
         assert f"would ask GET {server.url}" in run.text()
         assert len(server.asked) == 1
         assert check(rig, "http://#{Nowhere}/", mode="preview").outcome["state"] == "failed"
+        run = check(rig, "http://x:#{Manyarm.Step[Start].Output.Port}/", mode="preview")
+        assert "known only in a deployment" in run.text()
 
 
 def endless(connection, _head):

@@ -304,6 +304,12 @@ def test_a_preview_lists_what_would_run_and_changes_nothing(migrate, database):
     assert len(database.query(JOURNAL)) == 3
 
 
+def test_a_preview_that_waits_for_an_earlier_step_says_so(migrate):
+    variables = {"Where": "#{Manyarm.Step[Deploy web].Output.InstallDirectory}/sql"}
+    run = succeeded(migrate({}, {"folder": "#{where}"}, package=None, variables=variables, mode="preview"))
+    assert "only in a deployment, which gives Manyarm.Step[Deploy web].Output.InstallDirectory" in run.text()
+
+
 def test_a_switch_runs_nothing_and_says_so(migrate, database):
     run = succeeded(migrate(FILES, mode="switch"))
     assert "migrations never run backwards" in run.text()

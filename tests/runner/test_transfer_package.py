@@ -144,6 +144,11 @@ def test_a_preview_tells_and_writes_nothing(transfer, package, inbox):
     assert (inbox / "storefront.1.2.3.zip").stat().st_size > 5
 
 
+def test_a_preview_that_waits_for_an_earlier_step_says_so(transfer):
+    to = "#{Manyarm.Step[Make room].Output.Folder}"
+    assert "only in a deployment, which gives Manyarm.Step[Make room]" in transfer({"to": to}, mode="preview").text()
+
+
 def test_a_disk_that_takes_no_more_leaves_nothing_behind(rig, package, tmp_path, inbox):
     rig.command = ["bash", "-c", 'ulimit -f 1024; exec "$@"', "-", *rig.command]
     run = transferring(rig, package, tmp_path)()
