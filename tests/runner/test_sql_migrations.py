@@ -502,9 +502,10 @@ if has_mariadb():
         if left == "started":
             assert "did not come to its end" in run.outcome["message"]
 
-    def test_a_thousand_files_are_read_in_one_go(rig, tmp_path):
-        database = SqliteDatabase(tmp_path)
-        migrate = migrating(rig, database, tmp_path)
-        files = {"0.sql": "CREATE TABLE t (x);", **{f"{n}.sql": f"INSERT INTO t VALUES ({n});" for n in range(1, 1000)}}
-        succeeded(migrate(files))
-        assert database.query("SELECT count(*), max(x) FROM t") == [(999, 999)]
+
+def test_a_thousand_files_are_read_in_one_go(rig, tmp_path):
+    database = SqliteDatabase(tmp_path)
+    migrate = migrating(rig, database, tmp_path)
+    files = {"0.sql": "CREATE TABLE t (x);", **{f"{n}.sql": f"INSERT INTO t VALUES ({n});" for n in range(1, 1000)}}
+    succeeded(migrate(files))
+    assert database.query("SELECT count(*), max(x) FROM t") == [(999, 999)]
