@@ -12,11 +12,15 @@ changes in them, and there is an end to the lines of a file and of a job.
 from __future__ import annotations
 
 import codecs
-from typing import List, Sequence, Tuple
+from dataclasses import replace
+from typing import Any, Dict, List, Sequence, Tuple
 
+from runner.channel import WorkerChannel
 from runner.contract.masking import Patterns, mask_text
 from runner.deployment import RunningDeployment
 from runner.differences import Change, changes, unified
+from runner.job_variables import variables_of
+from runner.secret_traces import stand_ins, without_traces
 
 BYTES_OF_A_FILE = 4 * 1024**2
 LINES_OF_A_FILE = 1_000
@@ -36,17 +40,17 @@ class FileChanges:
         self._lines_left = LINES_OF_A_JOB
         self.count = 0
 
-    def tell(self, name: str, before: bytes | None, after: bytes | None, *, shown: Sequence[str] | None = None) -> None:
-        """Tell what is different.
+    def tell(self, name: str, before: bytes | None, after: bytes | None, *, beside: bytes | None = None) -> bool:
+        """Tell what is different; returns whether anything is.
 
         Args:
             name: Of the file, as people know it.
             before: What is in it; None where it is not there.
             after: What would be in it; None where it would not be there any more.
-            shown: The lines of `after` as they may be shown, where that is not all of them.
+            beside: The same as `after`, made by a deployment `without_secrets`: where they differ nothing is shown.
         """
         if before == after:
-            return
+            return False
         self.count += 1
         verb = "make" if before is None else "remove" if after is None else "change"
         old, new = lines_of(before or b""), lines_of(after or b"")
@@ -56,7 +60,9 @@ class FileChanges:
         elif max(len(before or b""), len(after or b"")) > BYTES_OF_A_FILE:
             self._name(verb, name, f"too long to be shown, {size}")
         else:
-            self._show(verb, name, self._masked(old), self._masked(new if shown is None else shown))
+            shown = new if beside in (None, after) else without_traces(new, lines_of(beside or b"") or [])
+            self._show(verb, name, self._masked(old), self._masked(shown))
+        return True
 
     def _masked(self, lines: Sequence[str]) -> List[str]:
         return mask_text("\n".join(lines), self._known).split("\n") if lines else []
@@ -77,9 +83,10 @@ class FileChanges:
         more = f", {left_out} places are not shown" if left_out else ""
         self._name(verb, name, f"+{added} -{removed}{more}", added, removed)
         if lines:
+            path = name.lstrip("/")
             heads = [
-                f"--- {'/dev/null' if verb == 'make' else f'a/{name}'}",
-                f"+++ {'/dev/null' if verb == 'remove' else f'b/{name}'}",
+                f"--- {'/dev/null' if verb == 'make' else f'a/{path}'}",
+                f"+++ {'/dev/null' if verb == 'remove' else f'b/{path}'}",
             ]
             self._deployment.say("\n".join([*heads, *(line.rstrip("\r") for line in lines)]))
 
@@ -110,7 +117,23 @@ def lines_of(content: bytes) -> List[str] | None:
     return None if "\0" in text else text.removesuffix("\n").split("\n")
 
 
-def secrets_of(deployment: RunningDeployment) -> dict[str, str]:
+class QuietChannel(WorkerChannel):
+    """Heard by nobody: for what is done a second time."""
+
+    def __init__(self) -> None:
+        """There is no other end."""
+
+    def _send(self, body: Dict[str, Any]) -> None:
+        del body
+
+
+def without_secrets(deployment: RunningDeployment) -> RunningDeployment:
+    """The same deployment with stand-ins for its secrets, and heard by nobody; it lacks values that were set since."""
+    variables = variables_of(deployment.job_file, stand_ins(secrets_of(deployment)))
+    return replace(deployment, variables=variables, channel=QuietChannel())
+
+
+def secrets_of(deployment: RunningDeployment) -> Dict[str, str]:
     """The values of the job's secrets, by name."""
     found = ((name, deployment.variables.value(name)) for name in deployment.job.secret_names)
     return {name: value for name, value in found if value}

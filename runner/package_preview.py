@@ -8,30 +8,26 @@ work/preview/stand-ins   the same, without the secrets
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
 
-from runner.channel import WorkerChannel
 from runner.contract.archives import Limits, safe_unpack
 from runner.contract.errors import ContractError
 from runner.contract.template import references
 from runner.conventions.open_application_folder import application_folder_of
 from runner.deployment import RunningDeployment
 from runner.errors import RunnerError
-from runner.file_changes import FileChanges, lines_of, secrets_of
-from runner.job_variables import variables_of
+from runner.file_changes import FileChanges, QuietChannel, without_secrets
+from runner.job_variables import OUTPUT_NAME
 from runner.package_files import named_files, read_text
 from runner.packaged_scripts import packaged_scripts
 from runner.pipeline import Convention
-from runner.secret_traces import stand_ins, without_traces
 
 COMPARING_S = 120
-_OUTPUT = re.compile(r"Manyarm\.Step\[.*\]\.Output\b", re.DOTALL)
 
 
 def preview(deployment: RunningDeployment, conventions: Sequence[Convention]) -> None:
@@ -75,12 +71,10 @@ def _with_stand_ins(
     deployment: RunningDeployment, conventions: Sequence[Convention], told: Mapping[str, str], before: Path
 ) -> Path:
     """The same once more, as far as it can be done without the secrets; the copy it was done to."""
-    secrets = secrets_of(deployment)
-    if not secrets:
+    if not deployment.job.secret_names:
         return deployment.release_folder
     copy = _copied(before, before.with_name("stand-ins"))
-    variables = variables_of(deployment.job_file, stand_ins(secrets))
-    quiet = replace(deployment, variables=variables, channel=_Quiet(), release=copy)
+    quiet = replace(without_secrets(deployment), release=copy)
     for name, value in told.items():
         quiet.set_variable(name, value)
     for name in _unknown_outputs(quiet):
@@ -88,16 +82,6 @@ def _with_stand_ins(
     with suppress(RunnerError, ContractError, OSError):
         _do(quiet, conventions)
     return copy
-
-
-class _Quiet(WorkerChannel):
-    """Hears what is said a second time."""
-
-    def __init__(self) -> None:
-        """There is no other end."""
-
-    def _send(self, body: Dict[str, Any]) -> None:
-        del body
 
 
 def _extracted(deployment: RunningDeployment, folder: Path) -> Tuple[Path, int]:
@@ -147,7 +131,7 @@ def _unknown_outputs(deployment: RunningDeployment) -> List[str]:
     for text in _texts(deployment):
         with suppress(ContractError):
             for name in references(text):
-                if _OUTPUT.match(name) and deployment.variables.value(name) is None:
+                if OUTPUT_NAME.match(name) and deployment.variables.value(name) is None:
                     unknown[name] = None
     return list(unknown)
 
@@ -155,7 +139,7 @@ def _unknown_outputs(deployment: RunningDeployment) -> List[str]:
 def _texts(deployment: RunningDeployment) -> Iterator[str]:
     yield from deployment.job.variables.values()
     # What it says of its globs is said when they are used.
-    quiet = replace(deployment, channel=_Quiet())
+    quiet = replace(deployment, channel=QuietChannel())
     with suppress(RunnerError, ContractError, OSError):
         for path in named_files(quiet, deployment.properties["substitute_in"]):
             yield read_text(path)[0]
@@ -169,10 +153,8 @@ def _told_changes(deployment: RunningDeployment, before: Path, other: Path) -> i
         if time.monotonic() > until:
             deployment.warn(f"{name} and what follows it is not compared: {COMPARING_S} seconds are over")
             break
-        content, alike = path.read_bytes(), (other / name).read_bytes()
-        real, stand_in = lines_of(content), lines_of(alike)
-        shown = None if real is None or content == alike else without_traces(real, stand_in or [])
-        told.tell(name.as_posix(), (before / name).read_bytes(), content, shown=shown)
+        beside = (other / name).read_bytes()
+        told.tell(name.as_posix(), (before / name).read_bytes(), path.read_bytes(), beside=beside)
     return told.count
 
 

@@ -7,11 +7,13 @@ JSON the names). Where the two differ, a secret had a part. What both have in co
 from __future__ import annotations
 
 import json
-import random
 import string
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence
 
 from runner.differences import changes
+
+if TYPE_CHECKING:
+    import random
 
 HIDDEN = "***"
 _WORD = frozenset(string.ascii_letters + string.digits)
@@ -19,6 +21,8 @@ _WORD = frozenset(string.ascii_letters + string.digits)
 
 def stand_ins(secrets: Mapping[str, str]) -> Dict[str, str]:
     """For each secret a value that differs in every place; what is JSON stays JSON of the same shape."""
+    import random  # late: it takes longer than all else here
+
     maker = random.SystemRandom()
     return {name: _stand_in(value, maker) for name, value in secrets.items()}
 
