@@ -62,7 +62,9 @@ class Story:
         if words[0] == "revoke":
             return SpokeRevoked(f"spoke-{words[1]}")
         cid = self._present(words[0])
-        told = {"accepted": JobAccepted, "running": JobStarted, "expired": JobExpired, "stopped": _stopped}.get(words[1])
+        told = {"accepted": JobAccepted, "running": JobStarted, "expired": JobExpired, "stopped": _stopped}.get(
+            words[1]
+        )
         return told(cid) if told else JobEnded(cid, JobState(words[1]))
 
     def _present(self, name):
