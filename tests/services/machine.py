@@ -114,6 +114,7 @@ class Machine:
             time.sleep(0.05)
 
     def _is_up(self) -> bool:
+        assert self._process is not None
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         if not children:
