@@ -10,6 +10,8 @@ from runner.contract.errors import ArchiveRefused, shown
 
 COMPONENT_MAX_BYTES = 255
 DEPTH_MAX = 32
+# Files and folders, those included that only stand above an entry.
+PLACES_MAX = 100_000
 _DRIVE = re.compile(r"[A-Za-z]:")
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _RESERVED = frozenset(
@@ -51,7 +53,9 @@ def checked_parts(name: str) -> Tuple[str, ...]:
 def _check_part(part: str, name: str) -> None:
     if part in ("", ".", ".."):
         raise ArchiveRefused("ARC_PATH", f"an entry's name has the part {part!r}: {shown(name)}")
-    if any(c in _BIDI or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in part):
+    # A loop over signs is slow, and most names are of these.
+    is_plain = part.isascii() and part.isprintable()
+    if not is_plain and any(c in _BIDI or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in part):
         raise ArchiveRefused("ARC_NAME", f"an entry's name holds control characters: {shown(name)}")
     if len(part.encode("utf-8")) > COMPONENT_MAX_BYTES:
         raise ArchiveRefused(
@@ -62,24 +66,52 @@ def _check_part(part: str, name: str) -> None:
 
 
 class NamesSeen:
-    """Refuses a second entry that some file system would put in the same place."""
+    """Refuses a second entry that some file system would put in the same place.
 
-    def __init__(self) -> None:
-        self._seen: Dict[Tuple[str, ...], Tuple[Tuple[str, ...], bool, bool]] = {}
+    A place is known by the number of its folder and by its own name, folded: so a path of many folders takes no more
+    than one entry for each that is new.
+    """
+
+    def __init__(self, most: int = PLACES_MAX) -> None:
+        self._most = most
+        # number << 2 | is a folder << 1 | is an entry of its own
+        self._places: Dict[str, int] = {}
+        self._spelled: Dict[str, str] = {}
+        # Entries come folder by folder: that of the last one is looked up once.
+        self._folder: Tuple[str, ...] = ()
+        self._folder_number = 0
 
     def add(self, parts: Tuple[str, ...], *, is_directory: bool) -> None:
-        for depth in range(1, len(parts)):
-            self._note(parts[:depth], is_directory=True, is_entry=False)
-        self._note(parts, is_directory=is_directory, is_entry=True)
+        *above, name = parts
+        folder = tuple(above)
+        if folder != self._folder:
+            number = 0
+            for depth, part in enumerate(folder):
+                number = self._note(number, part, folder[: depth + 1], is_directory=True, is_entry=False)
+            self._folder, self._folder_number = folder, number
+        self._note(self._folder_number, name, parts, is_directory=is_directory, is_entry=True)
 
-    def _note(self, parts: Tuple[str, ...], *, is_directory: bool, is_entry: bool) -> None:
-        key = tuple(unicodedata.normalize("NFC", unicodedata.normalize("NFC", p).casefold()) for p in parts)
-        known = self._seen.get(key)
+    def _note(self, folder: int, part: str, parts: Tuple[str, ...], *, is_directory: bool, is_entry: bool) -> int:
+        folded = _folded(part)
+        key = f"{folder}/{folded}"
+        known = self._places.get(key)
         if known is None:
-            self._seen[key] = (parts, is_directory, is_entry)
-            return
-        known_parts, known_directory, known_entry = known
-        if known_parts != parts or known_directory != is_directory or (known_entry and is_entry):
-            names = f"{shown('/'.join(known_parts))} and {shown('/'.join(parts))}"
+            if len(self._places) >= self._most:
+                raise ArchiveRefused("ARC_BOMB", f"over {self._most} files and folders, those above entries included")
+            number = len(self._places) + 1
+            if part != folded:
+                self._spelled[key] = part
+            self._places[key] = number << 2 | is_directory << 1 | is_entry
+            return number
+        spelled = self._spelled.get(key, folded)
+        if spelled != part or bool(known & 2) != is_directory or (known & 1 and is_entry):
+            names = f"{shown('/'.join((*parts[:-1], spelled)))} and {shown('/'.join(parts))}"
             raise ArchiveRefused("ARC_DUP", f"two entries want the same place: {names}")
-        self._seen[key] = (parts, is_directory, known_entry or is_entry)
+        self._places[key] = known | is_entry
+        return known >> 2
+
+
+def _folded(part: str) -> str:
+    if part.isascii():
+        return part.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold())

@@ -117,7 +117,7 @@ def _inspected(reader: Reader) -> Inspection:
     entries: List[Entry] = []
     names = NamesSeen()
     for entry, _content in reader.walk(with_content=False):
-        if entry.parts:
+        if entry.name:
             names.add(entry.parts, is_directory=entry.is_directory)
             entries.append(entry)
     return Inspection(tuple(entries), sum(entry.size for entry in entries))
@@ -126,7 +126,7 @@ def _inspected(reader: Reader) -> Inspection:
 def _write_all(reader: Reader, root: Path) -> None:
     with contextlib.closing(_Tree(root)) as tree:
         for entry, content in reader.walk(with_content=True):
-            if not entry.parts:
+            if not entry.name:
                 continue
             if entry.is_directory:
                 tree.directory(entry.parts)
@@ -164,9 +164,10 @@ class _Tree:
         return current
 
     def file(self, entry: Entry, content: Iterator[bytes]) -> None:
-        parent = self.directory(entry.parts[:-1])
+        *folder, name = entry.parts
+        parent = self.directory(tuple(folder))
         mode = 0o755 if entry.is_executable else 0o644
-        descriptor = os.open(entry.parts[-1], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=parent)
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=parent)
         with os.fdopen(descriptor, "wb") as out:
             for piece in content:
                 out.write(piece)

@@ -22,14 +22,16 @@ def open_tar(stream: BinaryIO, extension: str, limits: Limits) -> TarReader:
     """The reader of a tar file, plain or compressed as its extension says; the stream must seek."""
     packed_bytes = stream.seek(0, 2)
     stream.seek(0)
-    return TarReader(_pieces(stream, extension), packed_bytes, limits)
+    return TarReader(_pieces(stream, extension), packed_bytes, limits, stream.tell)
 
 
 class TarReader:
     """One pass over a tar archive, whose own bytes come in pieces of any size."""
 
-    def __init__(self, pieces: Iterator[bytes], packed_bytes: int, limits: Limits) -> None:
-        self._budget = Budget(limits, packed_bytes)
+    def __init__(
+        self, pieces: Iterator[bytes], packed_bytes: int, limits: Limits, read_bytes: Callable[[], int] | None = None
+    ) -> None:
+        self._budget = Budget(limits, packed_bytes, read_bytes)
         self._source = _Source(pieces, self._budget)
 
     def walk(self, *, with_content: bool) -> Iterator[Tuple[Entry, Iterator[bytes]]]:
@@ -130,7 +132,7 @@ def _entry(block: bytes, kind: bytes, size: int, pax: Dict[str, str], long_name:
         size = _decimal(pax["size"])
     if is_directory and size:
         raise ArchiveRefused("ARC_FORMAT", f"the folder {shown(name)} has content")
-    return Entry(checked_parts(name), size, is_directory, bool(mode & 0o111) and not is_directory)
+    return Entry("/".join(checked_parts(name)), size, is_directory, bool(mode & 0o111) and not is_directory)
 
 
 def _name(block: bytes, pax: Dict[str, str], long_name: bytes | None) -> str:

@@ -18,7 +18,7 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _SIGNATURES = (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x07\x08")
-_DIRECTORY_MAX_BYTES = 32 * 1024**2
+_DIRECTORY_MAX_BYTES = 16 * 1024**2
 _READ_BYTES = 256 * 1024
 _STORED, _DEFLATED = 0, 8
 _FLAG_ENCRYPTED, _FLAG_DESCRIPTOR, _FLAG_REFUSED = 0x0001, 0x0008, 0x0001 | 0x0020 | 0x0040 | 0x2000
@@ -28,6 +28,8 @@ _NOTE32, _NOTE16 = 0xFFFFFFFF, 0xFFFF
 @dataclass(frozen=True)
 class _Member:
     """One entry of the central directory, with everything that its local header must repeat."""
+
+    __slots__ = ("crc", "entry", "flags", "method", "offset", "packed", "raw_name", "size")
 
     entry: Entry
     raw_name: bytes
@@ -56,29 +58,31 @@ class ZipReader:
         self._limits = limits
 
     def walk(self, *, with_content: bool) -> Iterator[Tuple[Entry, Iterator[bytes]]]:
+        """Entry by entry, each with its headers compared; the whole is only known to be right at the end."""
         directory = self._directory()
-        members = self._members(directory)
-        starts = self._data_starts(members, directory.offset)
         budget = Budget(self._limits, self._size)
-        for member, start in zip(members, starts):
-            content = self._content(member, start, budget) if with_content else iter(())
-            yield member.entry, content
+        expected = 0
+        for member in self._members(directory):
+            start = self._data_start(member, expected)
+            expected = start + member.packed + self._descriptor_size(member, start + member.packed)
+            yield member.entry, self._content(member, start, budget) if with_content else iter(())
+        if expected != directory.offset:
+            code = "ARC_OVERLAP" if expected > directory.offset else "ARC_FORMAT"
+            raise ArchiveRefused(code, "the entries' bytes do not end where the list of entries begins")
 
-    def _members(self, directory: _Directory) -> List[_Member]:
+    def _members(self, directory: _Directory) -> Iterator[_Member]:
         budget = Budget(self._limits, self._size)
         budget.entry(directory.count)
         if directory.size > _DIRECTORY_MAX_BYTES:
             raise ArchiveRefused("ARC_BOMB", f"a list of entries of {directory.size} bytes")
         data = self._at(directory.offset, directory.size)
-        members: List[_Member] = []
         at = 0
         for _ in range(directory.count):
             member, at = _central(data, at)
             budget.unpacked(member.size)
-            members.append(member)
+            yield member
         if at != len(data):
             raise ArchiveRefused("ARC_FORMAT", "bytes after the last entry of the list of entries")
-        return members
 
     def _directory(self) -> _Directory:
         end, fields = self._end()
@@ -132,21 +136,12 @@ class ZipReader:
             at = before.find(b"PK\x05\x06", at + 1)
         return False
 
-    def _data_starts(self, members: List[_Member], end: int) -> List[int]:
-        """Where each entry's bytes begin; entries must follow one another without gap or overlap."""
-        starts: List[int] = []
-        expected = 0
-        for member in members:
-            if member.offset != expected:
-                code = "ARC_OVERLAP" if member.offset < expected or starts else "ARC_FORMAT"
-                raise ArchiveRefused(code, f"the bytes of {shown(member.entry.name)} do not follow the entry before it")
-            start = self._check_local(member)
-            starts.append(start)
-            expected = start + member.packed + self._descriptor_size(member, start + member.packed)
-        if expected != end:
-            code = "ARC_OVERLAP" if expected > end else "ARC_FORMAT"
-            raise ArchiveRefused(code, "the entries' bytes do not end where the list of entries begins")
-        return starts
+    def _data_start(self, member: _Member, expected: int) -> int:
+        """Where an entry's bytes begin; entries must follow one another without gap or overlap."""
+        if member.offset != expected:
+            code = "ARC_OVERLAP" if member.offset < expected or expected else "ARC_FORMAT"
+            raise ArchiveRefused(code, f"the bytes of {shown(member.entry.name)} do not follow the entry before it")
+        return self._check_local(member)
 
     def _check_local(self, member: _Member) -> int:
         name = shown(member.entry.name)
@@ -257,7 +252,7 @@ def _entry(raw_name: bytes, size: int, attributes: int, system: int) -> Entry:
         raise ArchiveRefused("ARC_TYPE", f"{shown(name)} says that it is a file and a folder")
     if is_directory and size:
         raise ArchiveRefused("ARC_FORMAT", f"the folder {shown(name)} has content")
-    return Entry(parts, size, is_directory, bool(mode & 0o111) and not is_directory)
+    return Entry("/".join(parts), size, is_directory, bool(mode & 0o111) and not is_directory)
 
 
 def _check_method(entry: Entry, flags: int, method: int) -> None:

@@ -124,6 +124,47 @@ def test_t094_a_bomb_is_refused_in_little_memory(tmp_path, refused):
     tracemalloc.stop()
 
 
+def test_t094_ten_gigabytes_of_zeros_are_refused_after_a_small_part_of_them(tmp_path, refused):
+    piece = gzip.compress(bytes(64 * 1024**2), 1)
+    entry = member("zeros")
+    entry.size = 160 * 64 * 1024**2
+    with (tmp_path / "a.tar.gz").open("wb") as out:
+        out.write(gzip.compress(entry.tobuf(tarfile.GNU_FORMAT)))
+        out.writelines([piece] * 160)
+    looked_at: list[int] = []
+
+    class Counted(io.FileIO):
+        def read(self, size=-1):
+            data = super().read(size)
+            looked_at.append(len(data))
+            return data
+
+    with Counted(tmp_path / "a.tar.gz") as stream, pytest.raises(ArchiveRefused) as refusal:
+        inspect(stream, Limits(total_bytes=1 << 40), extension="tar.gz")
+    assert refusal.value.code == "ARC_BOMB"
+    assert sum(looked_at) < 6 * 1024**2
+    refused(tmp_path / "a.tar.gz", "ARC_BOMB")
+
+
+def test_t099_folders_that_only_stand_above_entries_count_too(tmp_path, refused):
+    path = zipped(
+        tmp_path / "a.zip", [("/".join(f"{i}-{depth}" for depth in range(31)) + "/f", b"") for i in range(4000)]
+    )
+    tracemalloc.start()
+    refused(path, "ARC_BOMB")
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+
+
+def test_as_many_files_as_are_allowed_are_looked_at_in_little_memory(tmp_path):
+    names = [f"node_modules/package-{i // 50}/lib/some/deeper/folder/file-name-{i}.js" for i in range(20_000)]
+    path = zipped(tmp_path / "a.zip", [(name, b"") for name in names])
+    tracemalloc.start()
+    assert [entry.name for entry in inspect(path).entries] == names
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
 def test_t094_ten_gigabytes_that_a_header_announces_are_refused_unread(tmp_path, refused):
     path = zipped(tmp_path / "a.zip", [("zeros", bytes(1000))])
     data = bytearray(path.read_bytes())
