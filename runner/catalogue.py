@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import sys
 from types import ModuleType
 from typing import List, Tuple
 
@@ -19,7 +19,7 @@ def entry(folder: str, name: str, what: str) -> ModuleType:
     module = f"runner.{folder}.{name.replace('-', '_')}"
     if name.isascii() and name.islower() and "_" not in name and name.replace("-", "_").isidentifier():
         try:
-            return importlib.import_module(module)
+            return _imported(module)
         except ModuleNotFoundError as error:
             if error.name != module:
                 raise
@@ -33,11 +33,17 @@ def names(folder: str) -> Tuple[str, ...]:
 
 def entries(folder: str) -> List[ModuleType]:
     """Every entry of a catalogue, in the order of their names."""
-    return [importlib.import_module(module) for module in _modules(folder)]
+    return [_imported(module) for module in _modules(folder)]
+
+
+def _imported(module: str) -> ModuleType:
+    """As importlib does, which would have to be imported itself."""
+    __import__(module)
+    return sys.modules[module]
 
 
 def _modules(folder: str) -> List[str]:
-    (place,) = importlib.import_module(f"runner.{folder}").__path__
+    (place,) = _imported(f"runner.{folder}").__path__
     files = os.listdir(place) if os.path.isdir(place) else _zipped(place)  # noqa: PTH112, PTH208  a plain list of names
     return sorted(f"runner.{folder}.{name[:-3]}" for name in files if name.endswith(".py") and name[:2] != "__")
 

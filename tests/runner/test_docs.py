@@ -1,6 +1,7 @@
 """docs/runner.md: every example does what the page says."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def variables(text):
 
 
 def test_the_page_has_an_example_of_each_kind():
-    others = {"template", "transform", "copy", "story", "preview"}
+    others = {"template", "transform", "copy", "story", "preview", "job"}
     formats = {path.stem.removesuffix("_file") for path in Path("runner/formats").glob("*_file.py")}
     assert {kind for kind, *_ in EXAMPLES} == others | formats | LANGUAGES
     assert PAGE.read_text().count("<!-- test:") == len(EXAMPLES)
@@ -49,6 +50,11 @@ def test_an_example_does_what_the_page_says(rig, kind, values, text, by, gives):
         package, more = make_zip(rig.home / "p.zip", {"index.html": text + "\n"}), {"variables": variables(values)}
         run = rig.deploy(package, {"substitute_in": ["*"]}, secrets={"Token": "s3cret"}, mode="preview", **more)
         assert gives in run.text()
+    elif kind == "job":
+        (rig.home / "job.json").write_text(text)
+        command = [*rig.command, "run", str(rig.home / "job.json")]
+        ended = subprocess.run(command, capture_output=True, text=True, env=rig.environ(), check=False)
+        assert (ended.returncode, ended.stdout) == (0, gives + "\n"), ended.stderr
     elif kind == "transform":
         assert transform(text, by)[0] == gives
     elif kind in ("copy", "story"):
