@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import pkgutil
+import shutil
 import signal
 import socket
 import subprocess
@@ -87,16 +88,14 @@ def _nursery() -> Path:
     assert process.stdout is not None
     assert process.stdin is not None
     assert process.stdout.readline() == b"warm\n"
-    atexit.register(_close, process, place)
+    atexit.register(_close, process)
     return place
 
 
-def _close(process: "subprocess.Popen[bytes]", place: Path) -> None:
+def _close(process: "subprocess.Popen[bytes]") -> None:
     assert process.stdin is not None
     process.stdin.close()
     process.wait(10)
-    place.unlink(missing_ok=True)
-    place.parent.rmdir()
 
 
 # In the nursery
@@ -121,8 +120,7 @@ def _serve(place: Path) -> None:
                 line, _ = door.accept()
                 with line:
                     if os.fork() == 0:
-                        door.close()
-                        os._exit(_watch(line))
+                        _watch_and_leave(door, line)
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     continue
@@ -135,7 +133,16 @@ def _somebody_is_there() -> bool:
         return True
 
 
-def _watch(line: socket.socket) -> int:
+def _watch_and_leave(door: socket.socket, line: socket.socket) -> None:
+    try:
+        door.close()
+        _watch(line)
+    finally:
+        # Never back into the nursery's own code.
+        os._exit(0)
+
+
+def _watch(line: socket.socket) -> None:
     line.settimeout(None)
     _, descriptors, _, _ = socket.recv_fds(line, 16, 4)
     letter, *streams = descriptors
@@ -147,7 +154,6 @@ def _watch(line: socket.socket) -> int:
     _, status = os.waitpid(pid, 0)
     with contextlib.suppress(BrokenPipeError):
         line.send(str(os.waitstatus_to_exitcode(status)).encode())
-    return 0
 
 
 def _become(asked: dict[str, Any], streams: list[int]) -> None:
@@ -180,4 +186,9 @@ def _become(asked: dict[str, Any], streams: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Path(sys.argv[1]))
+    nursery = Path(sys.argv[1])
+    try:
+        _serve(nursery)
+    finally:
+        # Here, for whoever started us may have been killed.
+        shutil.rmtree(nursery.parent, ignore_errors=True)
