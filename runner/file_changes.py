@@ -20,7 +20,7 @@ from runner.contract.masking import Patterns, mask_text
 from runner.deployment import RunningDeployment
 from runner.differences import Change, changes, unified
 from runner.job_variables import variables_of
-from runner.secret_traces import stand_ins, without_traces
+from runner.secret_traces import HIDDEN, stand_ins, without_traces
 
 BYTES_OF_A_FILE = 4 * 1024**2
 LINES_OF_A_FILE = 1_000
@@ -40,7 +40,15 @@ class FileChanges:
         self._lines_left = LINES_OF_A_JOB
         self.count = 0
 
-    def tell(self, name: str, before: bytes | None, after: bytes | None, *, beside: bytes | None = None) -> bool:
+    def tell(
+        self,
+        name: str,
+        before: bytes | None,
+        after: bytes | None,
+        *,
+        beside: bytes | None = None,
+        private: bool = False,
+    ) -> bool:
         """Tell what is different; returns whether anything is.
 
         Args:
@@ -48,6 +56,7 @@ class FileChanges:
             before: What is in it; None where it is not there.
             after: What would be in it; None where it would not be there any more.
             beside: The same as `after`, made by a deployment `without_secrets`: where they differ nothing is shown.
+            private: What goes away is not shown: it may hold a secret of former days, which nobody knows to mask.
         """
         if before == after:
             return False
@@ -61,7 +70,8 @@ class FileChanges:
             self._name(verb, name, f"too long to be shown, {size}")
         else:
             shown = new if beside in (None, after) else without_traces(new, lines_of(beside or b"") or [])
-            self._show(verb, name, self._masked(old), self._masked(shown))
+            was = _without_former(old, new, shown) if private else old
+            self._show(verb, name, self._masked(was), self._masked(shown))
         return True
 
     def _masked(self, lines: Sequence[str]) -> List[str]:
@@ -137,6 +147,17 @@ def secrets_of(deployment: RunningDeployment) -> Dict[str, str]:
     """The values of the job's secrets, by name."""
     found = ((name, deployment.variables.value(name)) for name in deployment.job.secret_names)
     return {name: value for name, value in found if value}
+
+
+def _without_former(old: Sequence[str], new: Sequence[str], shown: Sequence[str]) -> List[str]:
+    """The old lines that are still there, as they are shown of the new ones, and no other."""
+    lines: List[str] = []
+    at = 0
+    for change in changes(old, new):
+        lines += shown[at : change.new_start]
+        lines += [HIDDEN] * (change.old_stop - change.old_start)
+        at = change.new_stop
+    return [*lines, *shown[at:]]
 
 
 def _shortened(old: Sequence[str], new: Sequence[str], found: Sequence[Change]) -> Tuple[List[str], List[str]]:

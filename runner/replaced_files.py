@@ -30,6 +30,18 @@ class WantedFile:
     is_link: bool = False
 
 
+def is_private(wanted: WantedFile) -> bool:
+    """Whether not everybody may read the file, as it is or as it should be."""
+    if wanted.mode == PRIVATE:
+        return True
+    try:
+        return not wanted.path.stat().st_mode & 0o077
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
 @dataclass(frozen=True)
 class _Before:
     path: Path

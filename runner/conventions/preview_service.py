@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runner.deployment import RunningDeployment
 from runner.file_difference import tell_difference
+from runner.replaced_files import is_private
 from runner.service_unit import unit_name, wanted_files
 from runner.system_access import SystemAccess
 
@@ -15,7 +16,9 @@ class PreviewService:
         access = SystemAccess(deployment, sudo=deployment.properties["sudo"])
         unit = unit_name(deployment)
         changes = [
-            tell_difference(deployment, str(wanted.path), access.read(wanted.path), wanted.content)
+            tell_difference(
+                deployment, str(wanted.path), access.read(wanted.path), wanted.content, private=is_private(wanted)
+            )
             for wanted in wanted_files(deployment, unit)
         ]
         if not any(changes):

@@ -282,7 +282,8 @@ def test_a_preview_shows_what_would_change_and_changes_nothing(serve, box, name)
     )
     assert run.outcome["state"] == "succeeded", run.text()
     assert "+Nice=1" in run.out + run.text(Stream.INFO)
-    assert '+TOKEN="***"' in run.text(Stream.INFO)
+    assert '-***\n+TOKEN="***"' in run.text(Stream.INFO)
+    assert "s3cret-token" not in run.text(), "a secret of former days, which this job does not know"
     files = {event["path"]: (event["added"], event["removed"]) for event in run.events if event["event"] == "file"}
     assert files[f"/etc/systemd/system/{name}.service"] == (1, 0)
     assert "would be restarted" in run.text(Stream.INFO)
