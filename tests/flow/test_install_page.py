@@ -31,7 +31,7 @@ def commands():
 def words_of(line):
     """A command of ours without what only says as whom it runs; None for one of the system."""
     inner = re.sub(r"^export MANYARM_API_KEY=\$\((.*)\)$", r"\1", line)
-    words = shlex.split(re.sub(r"^runuser -u [\w-]+ -- ", "", inner))
+    words = shlex.split(re.sub(r"^runuser -u [\w-]+ -- ", "", inner), comments=True)
     return words if Path(words[0]).name in {"manyarm", "manyarm-spoke"} else None
 
 
