@@ -161,6 +161,7 @@ def ask(data, size=None):
     (n,) = struct.unpack('>I', os.read(fd, 4)); return os.read(fd, n).decode()
 for data in (b'', b'[]', b'{"do":"os.system"}', b'{"do":"get_variable"}', b'{"do":"get_variable","name":1}', b'\\xff\\xfe',
              b'{"do":"progress","percent":true}', b'{"do":"warn","message":"x","message":"y"}', b'[' * 9999, b'{"do":"__class__"}',
+             b'{"do":"set_variable","name":"' + b'a' * 65 + b'","value":""}', b'{"do":"progress","percent":101}',
              b'{"do":"set_variable","name":"1bad","value":""}', b'{"do":"new_artifact","path":"/dev/zero"}', b'{"do":"warn","message":"x","more":1}'):
     assert '"error"' in ask(data), data
 assert '"error"' in ask(b'', 2**31)
