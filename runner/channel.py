@@ -37,6 +37,10 @@ class WorkerChannel:
     def artifact(self, artifact: Dict[str, Any]) -> None:
         self._send({"artifact": artifact})
 
+    def spare(self, pid: int) -> None:
+        """A process that is the machine's and not the job's, though it was begun here: it outlives a cancel too."""
+        self._send({"spare": pid})
+
     def script_ended(self) -> Dict[str, Any]:
         """Have all that the script said taken in; returns what it left, as the supervisor puts it."""
         self._send({"script_ended": True})

@@ -11,7 +11,7 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Set
+from typing import Collection, Dict, List, Set
 
 from runner.errors import FolderRefused
 
@@ -44,8 +44,8 @@ def become_subreaper() -> None:
         raise FolderRefused(f"this system lets no process adopt orphans: {os.strerror(ctypes.get_errno())}")
 
 
-def descendants(root: int) -> List[Process]:
-    """Every process below `root`, zombies included."""
+def descendants(root: int, spared: Collection[int] = ()) -> List[Process]:
+    """Every process below `root`, zombies included; those spared, and what is below them, left aside."""
     children: Dict[int, List[Process]] = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208  a plain list of names, ten times faster
         process = _read(entry) if entry.isdigit() else None
@@ -55,6 +55,8 @@ def descendants(root: int) -> List[Process]:
     waiting = [root]
     while waiting:
         for process in children.get(waiting.pop(), ()):
+            if process.pid in spared:
+                continue
             found.append(process)
             waiting.append(process.pid)
     return found
@@ -78,9 +80,13 @@ def cpu_seconds(processes: List[Process]) -> float:
 
 
 class TreeEnding:
-    """Ends everything below this process: TERM, a grace, then KILL until nothing is left or patience is."""
+    """Ends everything below this process: TERM, a grace, then KILL until nothing is left or patience is.
 
-    def __init__(self, grace_s: float, now: float) -> None:
+    Those spared go on, those that join them meanwhile too.
+    """
+
+    def __init__(self, grace_s: float, now: float, spared: Collection[int] = ()) -> None:
+        self._spared = spared
         self._kill_at = now + grace_s
         self._give_up_at = self._kill_at + KILL_PATIENCE_S
         self._met: Set[int] = set()
@@ -104,7 +110,7 @@ class TreeEnding:
         return [f"{process.pid} {process.name}" for process in self._survivors]
 
     def _alive(self) -> List[Process]:
-        alive = [process for process in descendants(os.getpid()) if not process.is_zombie]
+        alive = [process for process in descendants(os.getpid(), self._spared) if not process.is_zombie]
         self._met.update(process.pid for process in alive)
         return alive
 

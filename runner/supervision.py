@@ -9,7 +9,7 @@ import selectors
 import signal
 import time
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Set
 
 from runner.channel import SupervisorChannel
 from runner.contract.masking import Patterns, mask_text
@@ -101,6 +101,7 @@ class Supervision:
         self.desk = ServiceDesk(self.variables, self.known, self.spool)
         self._pipes: List[_Pipe] = []
         self._ending: TreeEnding | None = None
+        self._spared: Set[int] = set()
         self._worker_status: int | None = None
         self._has_begun = False
 
@@ -231,6 +232,8 @@ class Supervision:
                 self.spool.event(
                     {"event": "artifact", **{k: message["artifact"][k] for k in ("name", "size", "sha256")}}
                 )
+            elif "spare" in message:
+                self._spared.add(message["spare"])
             elif "script_ended" in message:
                 self._script_ended(control, service)
             elif "done" in message and self._ending is None:
@@ -273,18 +276,18 @@ class Supervision:
 
     def _end_if_costly(self, now: float) -> None:
         self._reap()
-        used = cpu_seconds(descendants(os.getpid()))
+        used = cpu_seconds(descendants(os.getpid(), self._spared))
         if used > self.job_file.limits.cpu_s:
             self._end("timed-out", f"used more than {self.job_file.limits.cpu_s} seconds of processor time", now)
 
     def _end(self, state: str, message: str, now: float) -> None:
         self.say(Stream.ERROR, f"{message}: ending all processes of the job")
-        self._ending = TreeEnding(self.job_file.job.grace_s, now)
+        self._ending = TreeEnding(self.job_file.job.grace_s, now, self._spared)
         self.state, self.message, self.exit_code = state, message, None
 
     def _end_unseen(self, error: Exception) -> None:
         """The supervisor can keep no word more (a full disk, say): end all, and say why in the outcome."""
-        ending = self._ending or TreeEnding(self.job_file.job.grace_s, time.monotonic())
+        ending = self._ending or TreeEnding(self.job_file.job.grace_s, time.monotonic(), self._spared)
         while not ending.is_over(time.monotonic()):
             self._reap()
             self._drain()
@@ -351,7 +354,9 @@ class Supervision:
             return
         self.bury_worker()
         left = [
-            process for process in descendants(os.getpid()) if not process.is_zombie and process.pid != self.worker.pid
+            process
+            for process in descendants(os.getpid(), self._spared)
+            if not process.is_zombie and process.pid != self.worker.pid
         ]
         if left:
             names = ", ".join(f"{process.pid} {process.name}" for process in left[:5])

@@ -49,6 +49,10 @@ PARTS = {
         lambda: shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin"),
         "apt-get install -y --no-install-recommends nginx",
     ),
+    "podman": Part(
+        lambda: shutil.which("podman") and shutil.which("crun") and shutil.which("busybox"),
+        "apt-get install -y --no-install-recommends podman crun busybox-static",
+    ),
     "chromium": Part(
         lambda: shutil.which("chromium") or list(Path.home().glob(".cache/ms-playwright/chromium*")),
         "playwright install chromium",
