@@ -31,6 +31,8 @@ LONGEST_FIRST = (
     *TOGETHER["bench"],
     "tests/flow/",
     "tests/browser/",
+    "tests/runner/test_docker_container.py",
+    "tests/runner/test_systemd_service.py",
     "tests/spokes/",
     "tests/hub/broker/",
     "tests/hub/orchestrator/",
