@@ -84,8 +84,8 @@ class JobExecutor:
         for entry in reversed(self._journal.unreported()):
             if entry.state is State.ACCEPTED:
                 continue
-            if entry.state is State.CANCELLED:
-                # Written down, and perhaps no more than that; a full disk must not hold up the rest.
+            if entry.state is State.CANCELLED and not entry.result:
+                # Written down, and no more than that; a full disk must not hold up the rest.
                 threading.Thread(target=self.cancel, args=(entry, "cancelled before it began"), daemon=True).start()
             elif entry.state.ended and not _has_run(entry):
                 self._reporter.again(entry.cid)
