@@ -15,6 +15,7 @@ import zstandard
 
 from spokes.agent.errors import MachineUnreachable
 from spokes.remote import watch
+from tests.conformance.processes import alive
 from tests.fakes.ssh_world import endpoint_of, ssh_world
 from tests.services.sshd import running_sshd
 from wire.keys import new_id
@@ -137,7 +138,7 @@ def test_a_cancel_ends_the_run_and_its_grandchildren(world, tmp_path):
         world.end.cancel(world.home.spoke_id, sent.cid)
         result = world.end.result(sent.cid)
         assert (result.state, result.cancel_confirmed) == ("cancelled", True)
-        assert not [pid for pid in pids.read_text().split() if psutil.pid_exists(int(pid))]
+        assert not [pid for pid in pids.read_text().split() if alive(int(pid))]
 
 
 def test_a_cut_connection_costs_neither_run_nor_line(world, tmp_path):
