@@ -591,10 +591,12 @@ def _crash(how, folder):
         [sys.executable, "-c", CRASH, how],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     _, status = os.waitpid(process.pid, 0)
     process.returncode = -os.WTERMSIG(status)
+    with process.stderr as said:
+        assert os.WIFSIGNALED(status), said.read().decode()
     return status
 
 
