@@ -24,6 +24,7 @@ from hub.orchestrator.events import (
 from hub.orchestrator.log_records import Columns, Cursor, follow
 from hub.orchestrator.plan import DeploymentPlan
 from hub.orchestrator.progress import advance_all
+from hub.orchestrator.sendings import CANCEL_LIFE_MS
 from hub.orchestrator.standing import beginning
 from hub.states import JOB_ENDED, TASK_ENDED, JobState
 from tests.simulation.broker_model import Broker, Message
@@ -34,7 +35,6 @@ REPUBLISH_MS = 20_000
 SILENT_MS = 32_000
 HELD_MS = 3_000
 LOG_LATE_MS = 60_000
-CANCEL_LIFE_MS = 24 * 3_600_000
 REPUBLISH_MAX = 10
 _NOT_BEGUN = frozenset({JobState.SENT, JobState.ACCEPTED})
 
@@ -98,7 +98,7 @@ class Hub(Actor):
         self.forget()
 
     def forget(self) -> None:
-        self._held: dict[str, tuple[int, Result, Message, int]] = {}
+        self._held: dict[str, tuple[Result, Message, int]] = {}
         self._results: list[tuple[Message, int]] = []
         self._logs: list[tuple[Message, int]] = []
         self._alarm_ms = 0
@@ -171,7 +171,7 @@ class Hub(Actor):
         for cid in expired:
             self._settle(cid, "dead", "command")
             if self._may_have_been_taken(cid):
-                self.outbox.append(Row("cancel", self.jobs[cid].spoke, cid, self.world.now + CANCEL_LIFE_MS))
+                self._add_cancel(cid)
             else:
                 following.append(JobExpired(cid))
         self._wake()
@@ -198,9 +198,11 @@ class Hub(Actor):
             if row.cid == cancel.job and row.kind == "command" and row.state == "waiting" and not row.attempts:
                 row.state = "dead"
                 return [JobEnded(cancel.job, JobState.CANCELLED, None, "it was never sent")]
-        spoke = self.jobs[cancel.job].spoke
-        self.outbox.append(Row("cancel", spoke, cancel.job, self.world.now + CANCEL_LIFE_MS))
+        self._add_cancel(cancel.job)
         return []
+
+    def _add_cancel(self, cid: str) -> None:
+        self.outbox.append(Row("cancel", self.jobs[cid].spoke, cid, self.world.now + CANCEL_LIFE_MS))
 
     # What goes out
 
@@ -349,7 +351,7 @@ class Hub(Actor):
             self._settle(result.cid, "done")
             return True
         if job.cursor.next_record < result.records and result.cid not in self._held:
-            self._held[result.cid] = (self.world.now + HELD_MS, result, message, connection)
+            self._held[result.cid] = (result, message, connection)
             self.after(HELD_MS, self._held_too_long, result.cid)
             return False
         self._count(result)
@@ -364,7 +366,7 @@ class Hub(Actor):
             self._settle_held(cid)
 
     def _settle_held(self, cid: str) -> None:
-        _, result, message, connection = self._held[cid]
+        result, message, connection = self._held[cid]
         if self.jobs[cid].state not in JOB_ENDED:
             self._count(result)
         self.point()
@@ -388,7 +390,7 @@ class Hub(Actor):
             if job.state in _NOT_BEGUN and log.cid not in self._held:
                 begun.append(JobStarted(log.cid))
         self._feed(begun)
-        for cid in [cid for cid, held in self._held.items() if self.jobs[cid].cursor.next_record >= held[1].records]:
+        for cid in [cid for cid, held in self._held.items() if self.jobs[cid].cursor.next_record >= held[0].records]:
             self._settle_held(cid)
         self.point()
         for message, connection in batch:

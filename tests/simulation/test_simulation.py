@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from hub.orchestrator.events import JobExpired
 from tests.simulation.history import minimal, tell
 from tests.simulation.hub_model import Hub
 from tests.simulation.spoke_model import Spoke
@@ -157,7 +156,6 @@ def test_a_history_is_the_same_each_time_it_is_told():
 
 def test_what_is_minimal_still_goes_wrong(monkeypatch):
     monkeypatch.setattr("tests.simulation.history.Hub._may_have_been_taken", GuessesThatItExpired._may_have_been_taken)
-    monkeypatch.setattr("tests.simulation.hub_model.JobExpired", JobExpired)
     seed = next(seed for seed in range(6_000) if tell(seed).wrong and len(tell(seed).faults) > 2)
     without = minimal(seed)
     assert without
