@@ -48,8 +48,9 @@ def _simulated(stage: Stage, door: Meter, count: int) -> Iterator[list[str]]:
         enrol_all(stage, folder, group)
     processes = [subprocess.Popen([sys.executable, "-m", "bench.simulated", str(folder)]) for folder in groups]
     try:
+        healthy = "SELECT count(*) FROM target WHERE name LIKE 'simulated-%' AND health = 'healthy' HAVING count(*) = ?"
         stage.rows.until(
-            lambda: stage.rows.one("SELECT count(*) FROM target WHERE health = 'healthy' HAVING count(*) = ?", count),
+            lambda: stage.rows.one(healthy, count),
             f"all {count} simulated spokes are healthy",
         )
         yield names

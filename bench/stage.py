@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import select
 import sqlite3
 import subprocess
 import tempfile
@@ -58,6 +59,9 @@ class Api:
         self._connection.close()
 
     def _open(self) -> None:
+        # The portal ends a connection that nobody asks through: then it can be read from, and says nothing.
+        if self._connection.sock is not None and select.select([self._connection.sock], [], [], 0)[0]:
+            self._connection.close()
         if self._connection.sock is None:
             # http.client sets TCP_NODELAY by itself.
             self._connection.connect()
