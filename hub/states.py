@@ -47,12 +47,21 @@ JOB_ENDED = frozenset(JobState) - JOB_OPEN
 
 
 class LogState(StrEnum):
-    """Of one job's log: all records in, some missing (shown as such), or cut at its cap."""
+    """Of one job's log: all records in and the chain right, some missing (shown as such), or cut at its cap."""
 
     OPEN = "open"
     COMPLETE = "complete"
     GAP = "gap"
+    DIFFERS = "differs"  # What came does not follow on, or does not end as the outcome says.
     TRUNCATED = "truncated"
+
+
+class FetchState(StrEnum):
+    """Of what is missing in one job's log: looked after, here after all, or missing for good."""
+
+    OPEN = "open"
+    DONE = "done"
+    GIVEN_UP = "given-up"
 
 
 class OutboxKind(StrEnum):
@@ -189,3 +198,9 @@ class ArtifactState(StrEnum):
     EXPECTED = "expected"
     STORED = "stored"
     REFUSED = "refused"
+
+
+class ConsumerState(StrEnum):
+    WANTED = "wanted"  # It gets its account and queues at the broker.
+    READY = "ready"
+    REMOVED = "removed"  # They are taken away; then the row goes.

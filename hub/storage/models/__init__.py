@@ -16,6 +16,13 @@ from hub.storage.models.infrastructure import (
     Target,
     TargetEnvironment,
 )
+from hub.storage.models.integration import (
+    Consumer,
+    EventCursor,
+    EventSource,
+    IntegrationCommand,
+    IntegrationEvent,
+)
 from hub.storage.models.keyring import DataKey, HubKey, Installation, TrustFrame
 from hub.storage.models.logs import LogBlock
 from hub.storage.models.packages import Chunk, Pack, Package, PackageChunk, PackageVersion, StoredManifest
@@ -46,15 +53,17 @@ ALL_TABLES: tuple[type[Table], ...] = (
     Package, PackageVersion, Pack, Chunk, PackageChunk, StoredManifest,
     Task, Deployment, Plan, Progress, Job, OutputVariable, Outbox, IssuedFrame, Timer, Artifact, Quarantine,
     MissedDeployment, LogBlock, Event, ChainHead, Checkpoint, IntentRow,
+    EventSource, IntegrationEvent, EventCursor, Consumer, IntegrationCommand,
 )  # fmt: skip
 
 __all__ = [
-    "ALL_TABLES", "Account", "ApiKey", "Artifact", "ChainHead", "Checkpoint", "Chunk", "DataKey", "Deployment",
-    "Enrolment", "Environment", "Event", "FleetFrame", "FormerKey", "GatewayInbox", "Grant", "HubKey", "Installation",
-    "IntentRow", "Introduction", "IssuedFrame", "Job", "JoinToken", "Lifecycle", "LogBlock", "MachinePolicy",
-    "MissedDeployment", "Outbox", "OutputVariable", "Pack", "Package", "PackageChunk", "PackageVersion", "Plan",
-    "Progress", "Project", "ProjectVariableSet", "Quarantine", "RateBucket", "RelayHint", "Release", "Session",
-    "SetupCode", "Spoke", "SpokeConflict", "SpokeSession", "StoredManifest", "Table", "Target", "TargetCare",
-    "TargetEnvironment", "Task", "Timer", "TotpSecret", "TrustFrame", "TrustRequest", "User", "Variable",
-    "VariableSet", "database_proxy", "new_row_id", "now_ms",
+    "ALL_TABLES", "Account", "ApiKey", "Artifact", "ChainHead", "Checkpoint", "Chunk", "Consumer", "DataKey",
+    "Deployment", "Enrolment", "Environment", "Event", "EventCursor", "EventSource", "FleetFrame", "FormerKey",
+    "GatewayInbox", "Grant", "HubKey", "Installation", "IntegrationCommand", "IntegrationEvent", "IntentRow",
+    "Introduction", "IssuedFrame", "Job", "JoinToken", "Lifecycle", "LogBlock", "MachinePolicy", "MissedDeployment",
+    "Outbox", "OutputVariable", "Pack", "Package", "PackageChunk", "PackageVersion", "Plan", "Progress", "Project",
+    "ProjectVariableSet", "Quarantine", "RateBucket", "RelayHint", "Release", "Session", "SetupCode", "Spoke",
+    "SpokeConflict", "SpokeSession", "StoredManifest", "Table", "Target", "TargetCare", "TargetEnvironment", "Task",
+    "Timer", "TotpSecret", "TrustFrame", "TrustRequest", "User", "Variable", "VariableSet", "database_proxy",
+    "new_row_id", "now_ms",
 ]  # fmt: skip
