@@ -7,6 +7,7 @@ work in `with connection():`.
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -140,6 +141,14 @@ def write_tx() -> Iterator[Transaction]:
             _local.transaction = None
     for act in transaction.after_commit:
         act()
+
+
+def database_clock_ms() -> int:
+    """UTC milliseconds by the clock that all nodes share: PostgreSQL's; a SQLite file has one machine's only."""
+    if not is_postgres():
+        return time.time_ns() // 1_000_000
+    cursor = database_proxy.obj.execute_sql("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint")
+    return int(cursor.fetchone()[0])
 
 
 def database_is_away(error: BaseException) -> bool:

@@ -25,6 +25,7 @@ from hub.storage.models.integration import (
 )
 from hub.storage.models.keyring import DataKey, HubKey, Installation, TrustFrame
 from hub.storage.models.logs import LogBlock
+from hub.storage.models.nodes import Lease, Node
 from hub.storage.models.packages import Chunk, Pack, Package, PackageChunk, PackageVersion, StoredManifest
 from hub.storage.models.projects import Lifecycle, Project, ProjectVariableSet, Release, Variable, VariableSet
 from hub.storage.models.table import Table, database_proxy, new_row_id, now_ms
@@ -34,6 +35,7 @@ from hub.storage.models.work import (
     Deployment,
     IssuedFrame,
     Job,
+    LogFetch,
     Outbox,
     OutputVariable,
     Plan,
@@ -51,19 +53,20 @@ ALL_TABLES: tuple[type[Table], ...] = (
     Lifecycle, Project, VariableSet, ProjectVariableSet, Variable, Release,
     User, Session, ApiKey, Grant, SetupCode, RateBucket, TotpSecret,
     Package, PackageVersion, Pack, Chunk, PackageChunk, StoredManifest,
-    Task, Deployment, Plan, Progress, Job, OutputVariable, Outbox, IssuedFrame, Timer, Artifact, Quarantine,
+    Task, Deployment, Plan, Progress, Job, LogFetch, OutputVariable, Outbox, IssuedFrame, Timer, Artifact, Quarantine,
     MissedDeployment, LogBlock, Event, ChainHead, Checkpoint, IntentRow,
     EventSource, IntegrationEvent, EventCursor, Consumer, IntegrationCommand,
+    Node, Lease,
 )  # fmt: skip
 
 __all__ = [
     "ALL_TABLES", "Account", "ApiKey", "Artifact", "ChainHead", "Checkpoint", "Chunk", "Consumer", "DataKey",
     "Deployment", "Enrolment", "Environment", "Event", "EventCursor", "EventSource", "FleetFrame", "FormerKey",
     "GatewayInbox", "Grant", "HubKey", "Installation", "IntegrationCommand", "IntegrationEvent", "IntentRow",
-    "Introduction", "IssuedFrame", "Job", "JoinToken", "Lifecycle", "LogBlock", "MachinePolicy", "MissedDeployment",
-    "Outbox", "OutputVariable", "Pack", "Package", "PackageChunk", "PackageVersion", "Plan", "Progress", "Project",
-    "ProjectVariableSet", "Quarantine", "RateBucket", "RelayHint", "Release", "Session", "SetupCode", "Spoke",
-    "SpokeConflict", "SpokeSession", "StoredManifest", "Table", "Target", "TargetCare", "TargetEnvironment", "Task",
-    "Timer", "TotpSecret", "TrustFrame", "TrustRequest", "User", "Variable", "VariableSet", "database_proxy",
-    "new_row_id", "now_ms",
+    "Introduction", "IssuedFrame", "Job", "JoinToken", "Lease", "Lifecycle", "LogBlock", "LogFetch", "MachinePolicy",
+    "MissedDeployment", "Node", "Outbox", "OutputVariable", "Pack", "Package", "PackageChunk", "PackageVersion",
+    "Plan", "Progress", "Project", "ProjectVariableSet", "Quarantine", "RateBucket", "RelayHint", "Release",
+    "Session", "SetupCode", "Spoke", "SpokeConflict", "SpokeSession", "StoredManifest", "Table", "Target",
+    "TargetCare", "TargetEnvironment", "Task", "Timer", "TotpSecret", "TrustFrame", "TrustRequest", "User",
+    "Variable", "VariableSet", "database_proxy", "new_row_id", "now_ms",
 ]  # fmt: skip
