@@ -2,7 +2,7 @@
 
 from peewee import BigAutoField, BigIntegerField, BooleanField, CharField, IntegerField, TextField
 
-from hub.states import ArtifactState, JobState, LogState, OutboxKind, OutboxState, TaskKind, TaskState
+from hub.states import ArtifactState, FetchState, JobState, LogState, OutboxKind, OutboxState, TaskKind, TaskState
 from hub.storage.models.infrastructure import Environment, Spoke, Target
 from hub.storage.models.projects import Project, Release
 from hub.storage.models.table import (
@@ -96,11 +96,33 @@ class Job(Table):
     records = BigIntegerField(null=True)  # As the result says.
     chain = HashField(null=True)
     log_state = StateField(LogState, default=LogState.OPEN)
-    log_gaps = JsonField(default=list)  # [first, last] of spool records that never came.
+    log_gaps = JsonField(default=list)  # [first, last, chain before, chain after] of spool records that never came.
     result_sha256 = HashField(null=True)
 
     class Meta:
         indexes = ((("spoke", "state"), False),)
+
+
+class LogFetch(Table):
+    """What never came of one job's log, until it is here or missing for good.
+
+    `asked`: the order under which its spoke is asked for it now; `answer`: why there is nothing more to be had, or what
+    the last try came to.
+    """
+
+    id = RowId()
+    job = RefField(Job, unique=True, on_delete="CASCADE")
+    task = RefField(Task, on_delete="CASCADE")
+    state = StateField(FetchState, default=FetchState.OPEN)
+    asked = IdField(null=True, index=True)
+    attempts = IntegerField(default=0)
+    answer = TextField(default="")
+    created_at = AtField(default=now_ms)
+    due_at = AtField()
+    deadline_at = AtField()
+
+    class Meta:
+        indexes = ((("state", "due_at"), False),)
 
 
 class OutputVariable(Table):
