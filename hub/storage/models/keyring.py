@@ -17,12 +17,17 @@ from hub.storage.models.table import (
 
 
 class Installation(Table):
-    """One row, id 1: which hub this database belongs to, and under which master key."""
+    """One row, id 1: which hub this database belongs to, and under which master key.
+
+    `epoch`: grows with each restore; the trust document says it to spokes as soon as the root has signed it.
+    """
 
     id = IntegerField(primary_key=True)
     hub_id = IdField()
     root_thumbprint = HashField()  # SHA-256 of the root public key.
     epoch = IntegerField(default=1)
+    restored_at = AtField(null=True)
+    forgot_since = AtField(null=True)  # When the backup was made that it was restored from.
     created_at = AtField(default=now_ms)
     mk_check = HashField()
     root_sealed = BytesField()  # The thumbprint again, sealed: who writes SQL cannot put his own root in its place.
