@@ -23,6 +23,8 @@ class HubLimits:
     task_deadline_s: int = 86_400  # No task is unfinished for longer.
     answer_wait_s: int = 5  # The API waits so long for the engine, then answers 202.
     answer_keep_s: int = 86_400  # An idempotency key is remembered for a day.
+    log_keep_s: int = 90 * 86_400  # Then a task's log, plan and files go; what runs somewhere now keeps its own.
+    history_keep_s: int = 365 * 86_400  # Then tasks that were no deployment go; deployments stay with their project.
     body_bytes: int = 900 * KIB  # A JSON body of the API; it has to fit into one sealed intent.
     upload_bytes: int = 2 * GIB  # One package.
     streams: int = 200  # Open live logs a portal process; the next one is told to come back.
@@ -39,6 +41,8 @@ class HubLimits:
         _relation(self.republish_s < self.pick_up_s, "republish_s must be shorter than pick_up_s")
         _relation(self.pick_up_s >= 2 * self.heartbeat_s, "pick_up_s must be at least two heartbeats")
         _relation(self.job_wall_s + self.pick_up_s < self.task_deadline_s, "task_deadline_s must outlast one job")
+        _relation(self.log_keep_s >= 31 * 86_400, "log_keep_s must be at least 31 days: results may come for 30")
+        _relation(self.history_keep_s >= self.log_keep_s, "history_keep_s must not be shorter than log_keep_s")
         _relation(self.body_bytes <= 900 * KIB, "body_bytes must fit into one intent: at most 921600")
 
 

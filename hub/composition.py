@@ -44,11 +44,13 @@ from hub.operations.answering import Answering, AnsweringParts
 from hub.operations.asking import Asking
 from hub.operations.context import Joining
 from hub.operations.hub_address import HubAddress
+from hub.orchestrator import retention
 from hub.orchestrator.catching_up import CatchingUp, CatchingUpParts
 from hub.orchestrator.engine import Engine
 from hub.orchestrator.parts import EngineLimits, EngineParts, Loop, TrustState
 from hub.orchestrator.planner import PlanLimits
 from hub.orchestrator.recent import Recent
+from hub.orchestrator.retention import Kept
 from hub.orchestrator.routine_checks import CheckParts, RoutineChecks
 from hub.packages import garbage
 from hub.packages.chunk_store import ChunkStore
@@ -238,6 +240,7 @@ class _EngineRooms:
             _sweeping("keys", _SLOW_SWEEP_S, self._upkeep().sweep),
             _sweeping("checkpoints", _SLOW_SWEEP_S, self._checkpoint),
             _sweeping("housekeeping", _HOUR_S, self._housekeeping),
+            _sweeping("old tasks", _HOUR_S, self._take_back),
         ]
         return made
 
@@ -275,10 +278,12 @@ class _EngineRooms:
         )
         return Enrolments(parts)
 
+    def _files(self) -> FileStore:
+        return FileStore(self._vault, self._settings.home / "artifacts")
+
     def _intake(self) -> ArtifactIntake:
-        files = FileStore(self._vault, self._settings.home / "artifacts")
         incoming = self._settings.home / "incoming"
-        return ArtifactIntake(IntakeParts(files, incoming, lambda: box_keys(self._vault), now_ms))
+        return ArtifactIntake(IntakeParts(self._files(), incoming, lambda: box_keys(self._vault), now_ms))
 
     def _house_spokes(self) -> HouseSpokes:
         return HouseSpokes(
@@ -371,6 +376,10 @@ class _EngineRooms:
             sessions.remove_ended(now_ms())
         garbage.collect(self._store, now_ms())
         self._enrolments().forget_refused()
+
+    def _take_back(self) -> None:
+        limits = self._settings.limits
+        retention.sweep(self._files(), Kept(limits.log_keep_s * 1000, limits.history_keep_s * 1000), now_ms())
 
 
 def _connected(read: Callable[[], Found]) -> Found:

@@ -20,7 +20,10 @@ from hub.storage.vault import Vault
 
 
 class TaskView(Reply):
-    """`project`, `environment` and `release` are names, null where the task has none."""
+    """`project`, `environment` and `release` are names, null where the task has none.
+
+    `cleared_at`: since then its log, plan and files are gone, as it had ended long before.
+    """
 
     id: str
     kind: str
@@ -36,6 +39,7 @@ class TaskView(Reply):
     waiting_for: str
     failure: str
     log_lines: int
+    cleared_at: str | None
     version: int
 
 
@@ -250,5 +254,6 @@ def _members(row: Task) -> dict[str, Any]:
         "waiting_for": row.waiting_for,
         "failure": row.failure,
         "log_lines": row.log_lines,
+        "cleared_at": at_text(row.cleared_at),
         "version": row.version,
     }

@@ -9,7 +9,7 @@ from hub.access import caller
 from hub.infrastructure import spokes
 from hub.states import SpokeKind, SpokeState, TaskState
 from hub.storage.database import connection, write_tx
-from hub.storage.models import ApiKey, Deployment, JoinToken, Package, Session, Spoke, User, now_ms
+from hub.storage.models import ApiKey, Deployment, JoinToken, Package, Session, Spoke, Task, User, now_ms
 from portal import login
 from tests.fakes.feed import zip_of
 from tests.fakes.portal_hub import ORIGIN, PASSWORD
@@ -127,6 +127,17 @@ def test_the_queue_stands_above_what_has_ended(portal, ann):
     page = ann.get("/tasks").text
     under_way = page.split("Under way")[1].split("<h2>Ended</h2>")[0]
     assert under_way.index(first) < under_way.index(second)
+
+
+def test_a_task_whose_log_was_taken_back_says_so(portal, ann):
+    task = portal.deploy()
+    portal.print_lines(task, "a line")
+    portal.end_task(task)
+    with connection(), write_tx():
+        Task.update(cleared_at=now_ms(), log_lines=0).where(Task.id == task).execute()
+    page = ann.get(f"/tasks/{task}")
+    assert "Its log, plan and files were taken back" in page.text
+    assert "without a line" not in page.text
 
 
 def test_trusting_a_spoke_asks_for_the_password_and_comes_back(portal, ann):

@@ -52,6 +52,9 @@ def show(ctx: click.Context, task_id: str, as_json: bool) -> None:
 def logs(ctx: click.Context, task_id: str, follow: bool, step: str | None, target: str | None, as_json: bool) -> None:
     """Print a task's log."""
     hub = api(ctx.obj["url"])
+    if cleared := hub.get(f"/tasks/{part(task_id)}")["cleared_at"]:
+        click.echo(f"the log was taken back at {cleared}: the task had ended long before (limits.log_keep_s)", err=True)
+        return
     show_line = _as_json_line if as_json else following.print_line
     if follow:
         following.end_with(following.follow(hub, part(task_id), show=show_line))

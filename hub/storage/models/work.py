@@ -36,6 +36,7 @@ class Task(Table):
     failure = TextField(default="")
     log_lines = IntegerField(default=0)  # How many lines its log has; they count from 1.
     retry_of = IdField(null=True)
+    cleared_at = AtField(null=True)  # Since when its log, plan and files are gone: hub/orchestrator/retention.py.
     version = IntegerField(default=1)
 
     class Meta:
