@@ -7,7 +7,8 @@ from peewee import IntegrityError, fn
 from hub.acting import Acting
 from hub.errors import Conflict, Invalid, NotFound
 from hub.infrastructure.display_names import fault_of
-from hub.storage.models import Deployment, Environment, Target, TargetEnvironment
+from hub.states import TASK_ENDED, TaskKind
+from hub.storage.models import Deployment, Environment, Target, TargetEnvironment, Task
 
 __all__ = ["Environment", "create_environment", "delete_environment", "update_environment"]
 
@@ -34,10 +35,10 @@ def update_environment(_context: Acting, environment_id: str, **changes: Any) ->
 
 
 def delete_environment(_context: Acting, environment_id: str) -> None:
-    """Remove one that nothing uses.
+    """Remove one that nothing uses, with the dry runs that were made for it.
 
     Raises:
-        Conflict: targets stand in it, or something was deployed to it.
+        Conflict: targets stand in it, something was deployed to it, or a task for it is not over.
     """
     row = _find(environment_id)
     target = (
@@ -50,6 +51,10 @@ def delete_environment(_context: Acting, environment_id: str) -> None:
         raise Conflict(f"target {target.name!r} stands in environment {row.name!r}")
     if Deployment.select().where(Deployment.environment == row.id).exists():
         raise Conflict(f"environment {row.name!r} has deployments, whose history needs it")
+    work = Task.select().where(Task.environment == row.id)
+    if work.where(Task.state.not_in(list(TASK_ENDED))).exists():
+        raise Conflict(f"a task for environment {row.name!r} is not over: wait for its end, or cancel it")
+    Task.delete().where(Task.environment == row.id, Task.kind == TaskKind.PREVIEW).execute()
     try:
         row.delete_instance()
     except IntegrityError as error:

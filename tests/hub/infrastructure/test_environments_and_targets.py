@@ -5,9 +5,9 @@ import pytest
 from hub.errors import Conflict, Invalid, NotFound, SealBroken
 from hub.infrastructure import environments, targets
 from hub.infrastructure.display_names import fault_of, shown
-from hub.states import Health
+from hub.states import Health, TaskKind, TaskState
 from hub.storage.database import write_tx
-from hub.storage.models import Environment, Target, TargetEnvironment
+from hub.storage.models import Environment, Target, TargetEnvironment, Task
 
 
 @pytest.fixture
@@ -53,6 +53,18 @@ def test_an_environment_with_targets_stays(hub, target):
     assert Environment.select().count() == 0
     with pytest.raises(NotFound), write_tx():
         environments.delete_environment(hub.acting(), row.id)
+
+
+def test_an_environment_goes_with_its_dry_runs_once_they_are_over(hub):
+    row = environment(hub, "Production")
+    with write_tx():
+        shown = Task.create(kind=TaskKind.PREVIEW, title="t", environment=row.id, state=TaskState.RUNNING)
+    with pytest.raises(Conflict, match="not over"), write_tx():
+        environments.delete_environment(hub.acting(), row.id)
+    with write_tx():
+        Task.update(state=TaskState.SUCCEEDED).where(Task.id == shown.id).execute()
+        environments.delete_environment(hub.acting(), row.id)
+    assert Environment.select().count() == Task.select().count() == 0
 
 
 def test_a_target_changes_under_its_seal(hub, target):
