@@ -1,6 +1,6 @@
 """The states that rows go through, one word each, the same in table, service, API, page and test. PURE."""
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class TaskState(StrEnum):
@@ -23,6 +23,19 @@ class TaskKind(StrEnum):
     SCRIPT_RUN = "script-run"
     HEALTH_CHECK = "health-check"
     HOST_KEY_SCAN = "host-key-scan"
+
+
+class Priority(IntEnum):
+    """Within its project; `urgent` goes before other projects too. Stored as its number, shown as its word."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+    URGENT = 3
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
 
 
 class JobState(StrEnum):

@@ -28,6 +28,7 @@ from hub.storage.models.logs import LogBlock
 from hub.storage.models.nodes import Lease, Node
 from hub.storage.models.packages import Chunk, Pack, Package, PackageChunk, PackageVersion, StoredManifest
 from hub.storage.models.projects import Lifecycle, Project, ProjectVariableSet, Release, Variable, VariableSet
+from hub.storage.models.queue import QueueLine, QueuePause
 from hub.storage.models.table import Table, database_proxy, new_row_id, now_ms
 from hub.storage.models.trust import FormerKey, SpokeConflict, TrustRequest
 from hub.storage.models.work import (
@@ -54,6 +55,7 @@ ALL_TABLES: tuple[type[Table], ...] = (
     User, Session, ApiKey, Grant, SetupCode, RateBucket, TotpSecret,
     Package, PackageVersion, Pack, Chunk, PackageChunk, StoredManifest,
     Task, Deployment, Plan, Progress, Job, LogFetch, OutputVariable, Outbox, IssuedFrame, Timer, Artifact, Quarantine,
+    QueuePause, QueueLine,
     MissedDeployment, LogBlock, Event, ChainHead, Checkpoint, IntentRow,
     EventSource, IntegrationEvent, EventCursor, Consumer, IntegrationCommand,
     Node, Lease,
@@ -64,9 +66,9 @@ __all__ = [
     "Deployment", "Enrolment", "Environment", "Event", "EventCursor", "EventSource", "FleetFrame", "FormerKey",
     "GatewayInbox", "Grant", "HubKey", "Installation", "IntegrationCommand", "IntegrationEvent", "IntentRow",
     "Introduction", "IssuedFrame", "Job", "JoinToken", "Lease", "Lifecycle", "LogBlock", "LogFetch", "MachinePolicy",
-    "MissedDeployment", "Node", "Outbox", "OutputVariable", "Pack", "Package", "PackageChunk", "PackageVersion",
-    "Plan", "Progress", "Project", "ProjectVariableSet", "Quarantine", "RateBucket", "RelayHint", "Release",
-    "Session", "SetupCode", "Spoke", "SpokeConflict", "SpokeSession", "StoredManifest", "Table", "Target",
-    "TargetCare", "TargetEnvironment", "Task", "Timer", "TotpSecret", "TrustFrame", "TrustRequest", "User",
-    "Variable", "VariableSet", "database_proxy", "new_row_id", "now_ms",
+    "MissedDeployment", "Node", "Outbox", "OutputVariable", "Pack", "Package", "PackageChunk", "PackageVersion", "Plan",
+    "Progress", "Project", "ProjectVariableSet", "Quarantine", "QueueLine", "QueuePause", "RateBucket", "RelayHint",
+    "Release", "Session", "SetupCode", "Spoke", "SpokeConflict", "SpokeSession", "StoredManifest", "Table", "Target",
+    "TargetCare", "TargetEnvironment", "Task", "Timer", "TotpSecret", "TrustFrame", "TrustRequest", "User", "Variable",
+    "VariableSet", "database_proxy", "new_row_id", "now_ms",
 ]  # fmt: skip

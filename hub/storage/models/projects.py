@@ -1,6 +1,6 @@
 """What is deployed and how: lifecycles, projects, variables, and releases as frozen snapshots."""
 
-from peewee import BooleanField, CharField, IntegerField, TextField
+from peewee import SQL, BooleanField, CharField, IntegerField, TextField
 
 from hub.states import VariableOwner
 from hub.storage.models.table import (
@@ -38,6 +38,8 @@ class Project(SealedTable):
     description = TextField(default="")
     lifecycle = RefField(Lifecycle, on_delete="RESTRICT")
     group = CharField(max_length=100, default="")
+    concurrency = CharField(default="", constraints=[SQL("DEFAULT ''")])  # As typed: hub/projects/concurrency.py.
+    tasks_at_once = IntegerField(null=True)  # Null: as many as the hub's limits say.
     process = JsonField(default=list)
     process_version = IntegerField(default=1)
     created_at = AtField(default=now_ms)

@@ -1,6 +1,6 @@
 """What is being done: tasks, their plans and progress, jobs, the outbox, timers, and what jobs brought back."""
 
-from peewee import BigAutoField, BigIntegerField, BooleanField, CharField, IntegerField, TextField
+from peewee import SQL, BigAutoField, BigIntegerField, BooleanField, CharField, IntegerField, TextField
 
 from hub.states import ArtifactState, FetchState, JobState, LogState, OutboxKind, OutboxState, TaskKind, TaskState
 from hub.storage.models.infrastructure import Environment, Spoke, Target
@@ -36,6 +36,9 @@ class Task(Table):
     failure = TextField(default="")
     log_lines = IntegerField(default=0)  # How many lines its log has; they count from 1.
     retry_of = IdField(null=True)
+    priority = IntegerField(default=1, constraints=[SQL("DEFAULT 1")])  # hub/states.py: Priority.
+    concurrency_key = CharField(default="", constraints=[SQL("DEFAULT ''")])  # Two with one never run together.
+    parent = IdField(null=True)  # The task that waits for this one.
     cleared_at = AtField(null=True)  # Since when its log, plan and files are gone: hub/orchestrator/retention.py.
     version = IntegerField(default=1)
 
