@@ -15,7 +15,7 @@ from spokes.agent.home import SpokeHome
 from spokes.agent.identity import IdentityStore
 from spokes.agent.journal import Journal
 from spokes.agent.kept_commands import KeptCommands
-from spokes.agent.machine import Entry, JobRun, Program, Ran, Seen
+from spokes.agent.machine import Entry, JobRun, Machine, Program, Ran, Seen
 from spokes.agent.mailbox import Mailbox
 from spokes.agent.presence import Presence
 from spokes.agent.quarantine import Quarantine
@@ -88,9 +88,15 @@ class NoopWatch:
 
 
 class SimulatedSpoke:
-    """Everything that a daemon has but a machine, a package cache and runners."""
+    """Everything that a daemon has but a machine, a package cache and runners; `machine` may do more than nothing."""
 
-    def __init__(self, home: EnrolledHome, connection: Connection, limits: SpokeLimits | None = None) -> None:
+    def __init__(
+        self,
+        home: EnrolledHome,
+        connection: Connection,
+        limits: SpokeLimits | None = None,
+        machine: Machine | None = None,
+    ) -> None:
         limits = limits or SpokeLimits()
         place = SpokeHome(home.root)
         trust = TrustStore(place)
@@ -104,7 +110,7 @@ class SimulatedSpoke:
         nothing: Any = _Nothing()
         courier = ArtifactCourier(nothing, open_file=nothing, hub_box=lambda: uplink.hub_box, give_up_s=1)
         commands = KeptCommands(self.journal, uplink)
-        sites = OneSite(Site(NoopMachine(), nothing, nothing, courier))
+        sites = OneSite(Site(machine or NoopMachine(), nothing, nothing, courier, nothing))
         executor = JobExecutor(sites, Parts(self.journal, commands, limits))
         presence = Presence(
             uplink,

@@ -1,0 +1,199 @@
+"""What a soak works on: a hub, one target of each kind it wants, many light ones, and doors in which networks go wrong.
+
+real spokes, light spokes  →  proxy  →  broker
+                           →  proxy  →  gateway
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from hub.broker.process import ProcessMark, is_alive
+from tests.chaos.light import enrol
+from tests.chaos.proxy import FaultProxy, proxied
+from tests.chaos.witness import Witness
+from tests.conformance.world import HOUSE, KINDS, Conformance
+from tests.flow.conftest import archive
+from tests.services.whole import until
+
+PROJECT = "soak"
+VERSIONS = ("1.0.0", "1.1.0")
+_DEPLOY = """#!/bin/bash
+echo "start $MANYARM_JOB" >> {witness}
+for i in 1 2 3; do echo "line $i of $MANYARM_JOB"; done
+echo "end $MANYARM_JOB" >> {witness}
+"""
+
+
+class Fleet(Conformance):
+    """Targets: one of each kind of `real`, named after it, and `light` ones, `light-00` and so on.
+
+    Args:
+        folder: For everything that it writes.
+        doors: Before the broker and before the gateway.
+        real: Kinds.
+        light: How many.
+        a_process: So many light spokes share a process.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        doors: tuple[FaultProxy, FaultProxy],
+        *,
+        real: Sequence[str] = KINDS,
+        light: int = 0,
+        a_process: int = 10,
+    ) -> None:
+        super().__init__(folder)
+        self.kinds = tuple(real)
+        house = [name for name in HOUSE if name in real or (name == "relay" and "listening" in real)]
+        self.broker_door, self.gateway_door = doors
+        self.environ |= {
+            "MANYARM_HOUSE_SPOKES": ",".join(house),
+            "MANYARM_BROKER_PUBLIC": f"127.0.0.1:{self.broker_door.port}",
+            "MANYARM_PUBLIC_NAME": f"127.0.0.1:{self.gateway_door.port}",
+        }
+        self.house = tuple(house)
+        self.broker_door.target = _port(self.environ["MANYARM_BROKER_BIND"])
+        self.gateway_door.target = _port(self.environ["MANYARM_GATEWAY_BIND"])
+        self.witness = Witness(self.shared / "witness")
+        self.witness.make()
+        self._light = light
+        self._a_process = a_process
+        self.light_groups: dict[str, tuple[str, ...]] = {}
+
+    # Beginning and end
+
+    def fill(self) -> None:
+        super().fill()
+        self._fill_light()
+        self._fill_project()
+
+    def _fill_light(self) -> None:
+        names = [f"light-{number:02}" for number in range(self._light)]
+        for first in range(0, len(names), self._a_process):
+            group = names[first : first + self._a_process]
+            made = [self._join_code() for _ in group]
+            name = f"lights-{first // self._a_process}"
+            enrol(self.folder / name, zip(group, made, strict=True))
+            self.light_groups[name] = tuple(group)
+            self.start(name)
+        for name in names:
+            self.until_healthy(name)
+
+    def _join_code(self) -> str:
+        words = ["--role", "light", "--environment", "Here", "--environment", "There"]
+        return str(self.json("join-code", "create", *words, "--auto-approve", "--json")["code"])
+
+    def _fill_project(self) -> None:
+        """A deployment of a package to all real targets, whose script is the witness, and a script after it."""
+        for version in VERSIONS:
+            file = self.folder / f"{PROJECT}.{version}.tar"
+            script = _DEPLOY.format(witness=self.witness.path)
+            archive(file, {"Deploy.sh": script, "version.txt": version, "content.bin": version.encode() * 50_000})
+            self.manyarm("package", "push", str(file))
+        roles = list(self.kinds)
+        steps = [
+            {"name": "Install", "kind": "deploy-package", "roles": roles, "package": PROJECT, "rolling": "100%"},
+        ]
+        documents = [
+            {"kind": "Lifecycle", "name": PROJECT, "phases": [{"name": "All", "environments": ["Here", "There"]}]},
+            {"kind": "Project", "name": PROJECT, "lifecycle": PROJECT, "process": steps},
+        ]
+        file = self.folder / "soak.yaml"
+        file.write_text("\n---\n".join(json.dumps(document) for document in documents))
+        self.manyarm("apply", "-f", str(file))
+        for version in VERSIONS:
+            self.manyarm("release", "create", PROJECT, "--version", version)
+
+    # Processes
+
+    def start(self, name: str = "") -> None:
+        """Everything of the hub, or one process by its name; nobody waits for the latter."""
+        if not name:
+            super().start()
+        elif name == "up":
+            (self.folder / "up.log").write_text("")
+            self._up = self._process("up", "manyarm", "up")
+        elif name in self.light_groups:
+            self._spokes[name] = self._light_process(name)
+        else:
+            self._spokes[name] = self._process(name, "manyarm-spoke", "--home", str(self.spoke_home(name)), "run")
+
+    def _light_process(self, name: str) -> "subprocess.Popen[bytes]":
+        words = [sys.executable, "-m", "tests.chaos.light", str(self.folder / name), str(self.witness.path)]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(words, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all targets."""
+        return (*self.kinds, *(name for group in self.light_groups.values() for name in group))
+
+    def processes(self) -> dict[str, psutil.Process]:
+        """What runs now, by name: parts of the hub, its broker, spokes."""
+        marks: dict[str, dict[str, Any]] = {}
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+            state = json.loads((self.home / "run" / "state.json").read_text())
+            marks |= state["parts"]
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+            marks["broker"] = json.loads((self.home / "broker" / "node.json").read_text())["mark"]
+        # What a file says may be long gone, and its number a stranger's.
+        pids = {name: int(mark["pid"]) for name, mark in marks.items() if is_alive(ProcessMark(**mark))}
+        pids |= {name: process.pid for name, process in self._spokes.items()}
+        if self._up is not None:
+            pids["up"] = self._up.pid
+        found = {}
+        for name, pid in pids.items():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found[name] = process
+        return found
+
+    def start_what_is_down(self) -> None:
+        """Of those that `manyarm up` does not watch."""
+        for name, process in [*self._spokes.items()]:
+            if process.poll() is not None:
+                self.start(name)
+        if self._up is not None and self._up.poll() is not None:
+            self.start("up")
+
+    def owners(self, target: str) -> set[str]:
+        """The processes that carry a target's work: what is done to them explains what became of its jobs."""
+        everybody = {"hub", "broker", "up", "doors"}
+        group = next((name for name, names in self.light_groups.items() if target in names), target)
+        return everybody | {group} | ({"relay"} if target == "listening" else set())
+
+    def until_whole(self) -> None:
+        """Everybody is at work again."""
+        until(lambda: "Ready." in (self.folder / "up.log").read_text(), "the hub does not come back", 120)
+        for name in self.names:
+            self.until_healthy(name)
+
+
+@contextmanager
+def fleet(*, real: Sequence[str], light: int, a_process: int = 10) -> Iterator[Fleet]:
+    """A fleet at work, stopped and removed at the end."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="manyarm-soak-", ignore_cleanup_errors=True))
+        doors = stack.enter_context(proxied(0)), stack.enter_context(proxied(0))
+        made = Fleet(Path(folder), doors, real=real, light=light, a_process=a_process)
+        stack.callback(made.stop)
+        made.install()
+        made.start()
+        made.fill()
+        yield made
+
+
+def _port(bind: str) -> int:
+    return int(bind.rpartition(":")[2])
