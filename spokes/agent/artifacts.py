@@ -14,6 +14,7 @@ from spokes.agent.job_folder import folder_of
 from spokes.agent.results import artifacts_in
 from spokes.agent.stopping import Stopping
 from wire.chunks_artifact import seal_artifact
+from wire.crash import crash_point
 from wire.errors import Refused
 from wire.keys import BoxPublicKey, new_id
 from wire.messages import ArtifactRef
@@ -71,6 +72,7 @@ class ArtifactCourier:
             try:
                 with self._open_file(path) as file:
                     self._door.put_artifact(artifact, seal_artifact(file, self._hub_box(), artifact), capability)
+                crash_point("artifact.brought")
                 return _ref(found, artifact)
             except (Refused, OSError) as error:
                 logger.warning("artifact not taken", extra={"job": cid, "why": str(error)})

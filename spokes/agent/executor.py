@@ -28,6 +28,7 @@ from spokes.agent.spool import Position
 from spokes.agent.stopping import Stopping
 from spokes.agent.uplink import Uplink
 from spokes.agent.workers import Workers
+from wire.crash import crash_point
 from wire.errors import Refused
 from wire.messages import Command, EndState, Op, PackageRole, Result
 
@@ -237,6 +238,7 @@ class JobExecutor:
             return
         if self._is_over(entry):
             return
+        crash_point("job.prepared")
         with self._launches.one():
             watch = self._start(entry, site, job)
         if watch is not None:
@@ -265,7 +267,10 @@ class JobExecutor:
 
     def _start(self, entry: Entry, site: Site, job: JobRun) -> Watch | None:
         """The one place where a supervisor is started; None if it was not."""
-        return self._started(entry, site, job) if self._may_start(entry) else None
+        if not self._may_start(entry):
+            return None
+        crash_point("job.starting")
+        return self._started(entry, site, job)
 
     def _started(self, entry: Entry, site: Site, job: JobRun) -> Watch | None:
         try:
@@ -282,6 +287,7 @@ class JobExecutor:
                 known = f"the connection was lost while the job was being started: {error}"
                 self.finish_at_once(entry, unknown_result(Position(), known, at_ms=self._now_ms()))
             return None
+        crash_point("job.started")
         self._mark_running(entry)
         return watch
 
@@ -359,6 +365,7 @@ class JobExecutor:
         file = (CANCEL, json.dumps({"reason": reason}).encode())
         if not site.far:
             site.machine.put(folder_of(entry.cid), [file], durable=False)
+            crash_point("job.cancel-brought")
             return
         threading.Thread(
             target=self._cancel_far, args=(entry.cid, site, file), name=f"cancel {entry.cid[:8]}", daemon=True

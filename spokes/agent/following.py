@@ -14,6 +14,7 @@ from spokes.agent.shipping import LogShipper
 from spokes.agent.sites import Site
 from spokes.agent.stopping import Stopping
 from spokes.agent.uplink import Uplink
+from wire.crash import crash_point
 from wire.messages import EndState, Result
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Follower:
             result = self._ship_to_the_end(entry, site, watch, shipper)
             if result is None:
                 return
+            crash_point("run.ended")
             self._reporter.ended(self._newest(entry), result, has_outcome=result.state is not EndState.UNKNOWN)
             if self._ship_the_rest(watch, shipper):
                 self._reporter.log_done(entry.cid)

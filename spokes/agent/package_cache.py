@@ -23,6 +23,7 @@ from spokes.agent.errors import GatewayUnreachable, PartsDamaged
 from spokes.agent.machine import Entry, Machine
 from spokes.agent.private_files import write_private
 from wire.chunks_sealed import Manifest, ManifestChunk, open_chunk, open_manifest
+from wire.crash import crash_point
 from wire.errors import Code, Refused
 from wire.messages import PackageRef
 
@@ -181,6 +182,7 @@ class PackageCache:
     def _store(self, chunks: dict[str, bytes]) -> None:
         # Not durable: what a power cut spoils is found by its digest and fetched again.
         self._machine.put("chunks", chunks.items(), durable=False)
+        crash_point("package.fetched")
 
     def _fetch_missing(
         self,

@@ -17,6 +17,7 @@ from spokes.agent.journal import End, Entry, Journal
 from spokes.agent.results import for_journal, from_journal, without_outputs
 from spokes.agent.stopping import Stopping
 from spokes.agent.uplink import Uplink
+from wire.crash import crash_point
 from wire.errors import Code, Refused, WireError
 from wire.messages import Result
 
@@ -76,6 +77,7 @@ class Reporter:
             self._open.add(entry.cid)
             self._log_open.add(entry.cid)
         sent = self._publish(entry, result) if self._uplink.live else None
+        crash_point("result.sent")
         if has_outcome:
             self._store_soon(entry.cid, result)
         else:
@@ -223,6 +225,7 @@ class Reporter:
                 self._ends, self._told = ends + self._ends, told + self._told
                 self._settle_at = time.monotonic() + _SETTLE_AGAIN_S
             return
+        crash_point("result.settled")
         with self._changed:
             for entry in told:
                 self._open.discard(entry.cid)

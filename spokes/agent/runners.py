@@ -19,6 +19,7 @@ from spokes.agent.home import SHA256
 from spokes.agent.machine import Machine, Program
 from spokes.agent.package_cache import PackageCache
 from spokes.agent.private_files import write_private
+from wire.crash import crash_point
 from wire.documents import HighWaterMark, RunnerDocument, accept_runner
 from wire.errors import Code, Refused
 from wire.messages import PackageRef
@@ -119,11 +120,14 @@ class Runners:
         folder = f"runners/{ref.sha256}"
         self._machine.remove([folder])
         self._machine.put(folder, _unpacked(self._content(ref, document, capability)), durable=False)
+        crash_point("runner.unpacked")
         self._compile(folder)
+        crash_point("runner.compiled")
         self._installed[ref.sha256] = Installed(document.release, self._tree(ref.sha256))
         self._mark = mark
         self._checked.add(ref.sha256)
         self._remember()
+        crash_point("runner.remembered")
         logger.info("runner installed", extra={"runner": ref.sha256, "release": document.release})
 
     def _content(self, ref: PackageRef, document: RunnerDocument, capability: str) -> bytes:

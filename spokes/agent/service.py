@@ -31,6 +31,7 @@ from spokes.agent.uplink import Uplink
 from spokes.agent.workers import Workers
 from wire import canonical, schema
 from wire.connection import Delivery
+from wire.crash import crash_point
 from wire.envelope import MessageType, peek
 from wire.errors import Code, Refused, WireError
 from wire.messages import Ack, AckState, Cancel, Command, EndState, Op, PackageRole, Reject
@@ -126,6 +127,7 @@ class SpokeService:
             self._stopping.wait(1.0)
             return
         self._mailbox.done(deliveries)
+        crash_point("spoke.taken")
 
     def _sort(self, delivery: Delivery, commands: list[tuple[Received, bytes]]) -> None:
         frame = delivery.body
@@ -194,7 +196,9 @@ class SpokeService:
             return
         taken, commands[:] = list(commands), []
         now = self._uplink.now()
+        crash_point("spoke.received")
         answers = self._post.journal.accept(list(self._arrivals(taken, now)))
+        crash_point("spoke.accepted")
         for (received, _), (verdict, entry) in zip(taken, answers, strict=True):
             if verdict is Verdict.NEW:
                 self._uplink.acks.owe(entry.cid, re=received.header.mid, rh=received.frame_sha256)
@@ -271,6 +275,7 @@ class SpokeService:
 
     def _cancel(self, received: Received, cancel: Cancel) -> None:
         entry = self._post.journal.cancel(_cancel_arrival(received, self._uplink.now()))
+        crash_point("spoke.cancel-noted")
         logger.info("cancel accepted", extra={"job": cancel.cid, "state": entry.state})
         self._executor.cancel(entry, cancel.reason)
 
@@ -296,6 +301,7 @@ class SpokeService:
 
     def _acknowledge_due(self, *, all_of_them: bool = False) -> None:
         for owed in self._uplink.acks.due(all_of_them=all_of_them):
+            crash_point("spoke.acknowledging")
             self._say(Ack(AckState.ACCEPTED, ""), cid=owed.cid, re=owed.re, rh=owed.rh)
 
     def _refuse(self, frame: bytes, refusal: Refused) -> None:

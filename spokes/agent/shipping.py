@@ -12,6 +12,7 @@ from spokes.agent.machine import Seen, Watch
 from spokes.agent.spool import Position
 from spokes.agent.stopping import Stopping
 from spokes.agent.uplink import Uplink
+from wire.crash import crash_point
 from wire.errors import WireError
 from wire.log_body import RECORDS_MAX, pack_records
 from wire.messages import Log
@@ -72,6 +73,7 @@ class LogShipper:
             self._go_back(error)
             return
         self._window.append(_Sent(future, after))
+        crash_point("log.sent")
         self._sent_to = after
         self.settle(most=self._limits.log_window - 1)
 
@@ -104,6 +106,7 @@ class LogShipper:
             self._remembered_at = now
             try:
                 self._watch.confirmed(self._confirmed)
+                crash_point("log.remembered")
             except OSError as error:
                 # After a restart some of it is sent twice, as the same range: no reason to let go of the run.
                 logger.warning("place in the log not remembered", extra={"job": self._cid, "why": str(error)})

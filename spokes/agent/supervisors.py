@@ -17,6 +17,7 @@ from typing import IO
 
 from spokes.agent.errors import CannotStart
 from spokes.agent.home import SpokeHome
+from wire.crash import crash_point
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +82,11 @@ class Supervisors:
     def _start_cold(self, runner: Path, folder: Path, line: bytes) -> subprocess.Popen[bytes]:
         with (folder / "supervisor.err").open("ab") as errors:
             child = self._spawn([str(runner), "supervise", str(folder)], folder, errors)
+        crash_point("supervisor.forked")
         if not _give(child, line):
             self._bury(child)
             raise CannotStart("the supervisor ended before it took its job")
+        crash_point("supervisor.told")
         return child
 
     def _make_waiting(self, runner: Path) -> None:
@@ -141,6 +144,7 @@ class _Waiting:
             return False
         with contextlib.suppress(OSError):
             self._errors.rename(folder / "supervisor.err")
+        crash_point("supervisor.chosen")
         named = b'{"folder":' + json.dumps(str(folder)).encode() + b"," + line.lstrip()[1:]
         return _give(self.child, named)
 

@@ -21,6 +21,7 @@ from spokes.agent.job_folder import FolderWatch, end_what_is_left, folder_of
 from spokes.agent.machine import Entry, JobRun, Program, Ran, Seen, Watch
 from spokes.agent.private_files import make_private_folder, sync_folder, write_private
 from spokes.agent.supervisors import Supervisors, minimal_environment
+from wire.crash import crash_point
 from wire.errors import Code, Refused
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class ThisMachine:
         try:
             write_private(temporary, written)
             _must_be_whole(joined, sha256)
+            crash_point("package.joined")
             temporary.rename(path)
             sync_folder(path.parent)
         except zstandard.ZstdError as error:
