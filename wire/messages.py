@@ -37,6 +37,7 @@ class Op(StrEnum):
     ROTATE_KEYS = "rotate_keys"
     CHECK = "check"
     SCAN_HOST_KEY = "scan_host_key"
+    SEND_LOG = "send_log"
 
 
 class JobState(StrEnum):

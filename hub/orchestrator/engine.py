@@ -24,6 +24,7 @@ from hub.orchestrator.outbox import Publisher
 from hub.orchestrator.parts import EngineLimits, EngineParts, Loop, TrustState
 from hub.orchestrator.quarantine import QuarantineRing
 from hub.orchestrator.recent import Recent
+from hub.orchestrator.log_fetch import LogFetches
 from hub.orchestrator.replies import Replies
 from hub.orchestrator.sealing import Sealer
 from hub.orchestrator.secret_values import Masks, Secrets
@@ -66,14 +67,15 @@ class Engine:
         self.orchestrator = Orchestrator(store, self.steering, limits=parts.plan_limits)
         self.sessions = Sessions(parts, self.wake)
         self.publisher = Publisher(parts, Sealer(parts, store), self.steering, self.stopped)
-        self.clockwork = Clockwork(parts, self.steering, self.sessions, self.stopped)
+        fetches = LogFetches(parts, self.wake)
+        self.clockwork = Clockwork(parts, self.steering, self.sessions, fetches, self.stopped)
         secrets, held = Secrets(parts.vault, parts.seals), HeldResults()
         door = self._door = Door(parts, self.quarantine)
         self.sessions.forget_keys = door.forget_keys
         masks = Masks(secrets, store)
-        replies = Replies(parts, self.steering, door, held, secrets, masks)
+        replies = Replies(parts, self.steering, door, held, secrets, masks, fetches)
         replies.on_conflict = self.sessions.conflict
-        logs = LogInbox(parts, door, replies, held, masks, cap_bytes=parts.plan_limits.out_bytes)
+        logs = LogInbox(parts, door, replies, held, masks, fetches, cap_bytes=parts.plan_limits.out_bytes)
         carried = Carried(parts, self.quarantine, self.sessions)
         self.inbox = Inbox(parts, door, self.quarantine, self.sessions, replies, logs, held, carried)
         self._stop = Event()

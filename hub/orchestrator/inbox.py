@@ -13,7 +13,7 @@ from threading import Event
 from hub.orchestrator.carried import Carried
 from hub.orchestrator.gathering import Stream
 from hub.orchestrator.held import HeldResults
-from hub.orchestrator.log_inbox import CursorMoved, LogInbox
+from hub.orchestrator.log_inbox import CursorMoved, EarlyFrames, LogInbox
 from hub.orchestrator.opening import Door, Opened
 from hub.orchestrator.parts import EngineParts
 from hub.orchestrator.quarantine import QuarantineRing
@@ -59,13 +59,15 @@ class Inbox:
         self._held = held
         self._carried = carried
 
+        self._looked_ms = 0
+        self._early = EarlyFrames(parts.limits.early_s)
     def run_results(self, stop: Event) -> None:
         limits = self._parts.limits
         self._serve(HUB_RESULTS, limits.batch, limits.batch * 5, self._results, stop)
 
     def run_logs(self, stop: Event) -> None:
         limits = self._parts.limits
-        self._serve(HUB_LOGS, limits.log_batch, limits.log_batch * 2, self._log_batch, stop)
+        self._serve(HUB_LOGS, limits.log_batch, limits.log_batch * 2, self._log_batch, stop, self._early.clear)
 
     def run_beats(self, stop: Event) -> None:
         limits = self._parts.limits
@@ -79,7 +81,17 @@ class Inbox:
         take: Callable[[Sequence[Delivery]], Sequence[Delivery]],
         stop: Event,
     ) -> None:
-        """Take batches until the event is set; a subscription that fails is made anew."""
+        forget: Callable[[], None] = lambda: None,
+        """Take batches until the event is set; a subscription that fails is made anew.
+
+        Args:
+            queue: Whose.
+            limit: At most so many at once.
+            prefetch: At most so many unanswered.
+            take: Says which are done with.
+            stop: Ends it.
+            forget: What was taken and not answered comes again, to whoever is there.
+        """
         stream = Stream()
         while not stop.is_set():
             try:
@@ -91,6 +103,7 @@ class Inbox:
                             self._round(subscription, limit, take, stream)
                 finally:
                     subscription.close()
+                    forget()
             except Exception:
                 logger.exception("consuming failed", extra={"queue": queue})
                 stop.wait(_PAUSE_S)
@@ -182,17 +195,23 @@ class Inbox:
             self._door.refuse(item.delivery, refusal.code)
 
     def _log_batch(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        opened = self._door.open(deliveries)
-        if opened:
-            try:
-                self._logs.take(opened)
-            except Exception as error:
-                if database_is_away(error):
-                    raise
-                if not isinstance(error, CursorMoved):
-                    logger.exception("batch of logs failed; doing it singly")
-                self._logs_singly(opened)
-        return deliveries
+        """What is ahead of something that has not come goes round for a moment, unanswered, and is taken then."""
+        former = self._early.frames
+        opened = [*former, *self._door.open(deliveries)]
+        if not opened:
+            return deliveries
+        early: list[Opened] = []
+        try:
+            early = self._logs.take(opened, may_wait=self._early.may_wait)
+        except Exception as error:
+            if database_is_away(error):
+                raise
+            if not isinstance(error, CursorMoved):
+                logger.exception("batch of logs failed; doing it singly")
+            self._logs_singly(opened)
+        self._early.keep(early)
+        waiting = {id(item.delivery) for item in early}
+        return [one for one in (*(item.delivery for item in former), *deliveries) if id(one) not in waiting]
 
     def _logs_singly(self, opened: Sequence[Opened]) -> None:
         for item in opened:

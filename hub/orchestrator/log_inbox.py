@@ -1,17 +1,21 @@
 """Log frames to blocks: many frames at once, one block a job and batch, little work a line.
 
 Records are checked against their chain, cut into lines, masked, compressed and sealed outside the transaction; inside
-it blocks get their numbers and the jobs' cursors move, and a result that waited for its last line is counted.
+it blocks get their numbers and the jobs' cursors move, and a result that waited for its last line is counted. A frame
+that is ahead of another one waits a moment for it: after that there is a gap, which is named and looked after.
 """
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hub.orchestrator import task_log
 from hub.orchestrator.effects import Level
 from hub.orchestrator.held import HeldResults
-from hub.orchestrator.log_records import Columns, Cursor, follow, lines_of
+from hub.orchestrator.log_fetch import LogFetches
+from hub.orchestrator.log_records import Columns, Cursor, end_state, follow, gaps_from_json, lines_of
 from hub.orchestrator.opening import Door, Opened
 from hub.orchestrator.parts import EngineParts
 from hub.orchestrator.replies import Replies
@@ -29,6 +33,8 @@ from wire.messages import Log
 
 # What a target may send beyond the cap that its runner keeps by itself.
 _CAP_SLACK_BYTES = 64 * 1024 * 1024
+# Frames that overtook others while they go round once more; a broker that lies may send any number.
+_EARLY_MAX = 16
 
 
 class CursorMoved(Exception):
@@ -47,28 +53,76 @@ class _JobLog:
     truncated: bool = False
 
 
+class EarlyFrames:
+    """Those that overtook others, unanswered, until what they wait for has come or their time is over; one thread."""
+
+    def __init__(self, wait_s: float) -> None:
+        self._wait_s = wait_s
+        self._kept: dict[int, tuple[Opened, float]] = {}
+
+    @property
+    def frames(self) -> list[Opened]:
+        return [opened for opened, _ in self._kept.values()]
+
+    def may_wait(self, opened: Opened, others: int) -> bool:
+        """Whether it may, beside so many others."""
+        _, due = self._kept.get(id(opened), (opened, math.inf))
+        return others < _EARLY_MAX and time.monotonic() < due
+
+    def keep(self, early: Sequence[Opened]) -> None:
+        """These alone; how long they have waited already is not forgotten."""
+        due = time.monotonic() + self._wait_s
+        self._kept = {id(opened): self._kept.get(id(opened), (opened, due)) for opened in early}
+
+    def clear(self) -> None:
+        self._kept = {}
+
+
+def _at_once(_: Opened, __: int) -> bool:
+    return False
+
+
 class LogInbox:
     """Takes batches of log frames; one thread."""
 
     def __init__(
-        self, parts: EngineParts, door: Door, replies: Replies, held: HeldResults, masks: Masks, *, cap_bytes: int
+        self,
+        parts: EngineParts,
+        door: Door,
+        replies: Replies,
+        held: HeldResults,
+        masks: Masks,
+        fetches: LogFetches,
+        *,
+        cap_bytes: int,
     ) -> None:
         self._parts = parts
         self._door = door
         self._replies = replies
         self._held = held
         self._masks = masks
+        self._fetches = fetches
         self._cap_bytes = cap_bytes + _CAP_SLACK_BYTES
 
-    def take(self, batch: Sequence[Opened]) -> None:
-        """Everything of a batch, committed; afterwards all of it may be acknowledged."""
-        logs = self._prepare(batch)
+    def take(self, batch: Sequence[Opened], *, may_wait: Callable[[Opened, int], bool] = _at_once) -> list[Opened]:
+        """Everything of a batch, committed.
+
+        Args:
+            batch: Frames in any order.
+            may_wait: Asked of one if something before it has not come yet.
+
+        Returns:
+            Those that wait; all others may be acknowledged.
+        """
+        logs, early = self._prepare(batch, may_wait)
         rows = task_log.prepare(self._parts.vault, [_lines(log) for log in logs])
         counted: list[Opened] = []
         with write_tx():
             task_log.store(rows)
             for log in sorted(logs, key=lambda log: str(log.job.id)):
                 _move(log)
+                if log.cursor.gaps:
+                    self._fetches.look_at(log.job, self._parts.limits.log_gap_ms)
                 waiting = self._held.reached(log.job.id, log.cursor.next_record)
                 if waiting is not None:
                     counted.append(waiting)
@@ -78,10 +132,14 @@ class LogInbox:
                 self._replies.take(counted, waiting_allowed=False)
         for opened in counted:
             self._held.settle(opened)
+        return early
 
-    def _prepare(self, batch: Sequence[Opened]) -> list[_JobLog]:
+    def _prepare(
+        self, batch: Sequence[Opened], may_wait: Callable[[Opened, int], bool]
+    ) -> tuple[list[_JobLog], list[Opened]]:
         jobs = {job.id: job for job in _JOBS.all(cids={opened.cid for opened in batch})}
         logs: dict[str, _JobLog] = {}
+        early: list[Opened] = []
         # Frames that overtook one another within a batch are put in order before anything is called missing.
         for opened in sorted(batch, key=lambda opened: (opened.cid, opened.received.header.idx)):
             job = jobs.get(opened.cid)
@@ -89,13 +147,20 @@ class LogInbox:
                 self._door.refuse(opened.delivery, Code.REPLY_UNKNOWN if job is None else Code.REPLY_BINDING)
                 continue
             log = logs.get(opened.cid)
+            next_record = job.log_next_record if log is None else log.cursor.next_record
+            if opened.received.header.idx > next_record and may_wait(opened, len(early)):
+                early.append(opened)
+                continue
             if log is None:
-                gaps = [list(gap) for gap in job.log_gaps]
-                log = logs[opened.cid] = _JobLog(
-                    job, Cursor(job.log_next_record, job.log_chain, gaps), job.log_next_record
+                cursor = Cursor(
+                    job.log_next_record,
+                    job.log_chain,
+                    gaps_from_json(job.log_gaps),
+                    differs=job.log_state is LogState.DIFFERS,
                 )
+                log = logs[opened.cid] = _JobLog(job, cursor, job.log_next_record)
             self._read(opened, log)
-        return list(logs.values())
+        return list(logs.values()), early
 
     def _read(self, opened: Opened, log: _JobLog) -> None:
         try:
@@ -162,7 +227,7 @@ def _move(log: _JobLog) -> None:
         before=log.before,
         next_record=cursor.next_record,
         chain=cursor.chain,
-        gaps=canonical_json(cursor.gaps),
+        gaps=canonical_json([gap.to_json() for gap in cursor.gaps]),
         size=log.size,
         state=_state(log),
     )
@@ -174,9 +239,10 @@ def _state(log: _JobLog) -> LogState:
     cursor, job = log.cursor, log.job
     if log.truncated or job.log_state is LogState.TRUNCATED:
         return LogState.TRUNCATED
-    if cursor.gaps or cursor.forked:
+    if cursor.differs:
+        return LogState.DIFFERS
+    if cursor.gaps:
         return LogState.GAP
-    if job.log_state is LogState.GAP and not job.log_gaps:
-        return LogState.GAP
-    ended = job.state in JOB_ENDED and job.records is not None
-    return LogState.COMPLETE if ended and cursor.next_record >= job.records else LogState.OPEN
+    if job.state not in JOB_ENDED or job.records is None or cursor.next_record < job.records:
+        return LogState.OPEN
+    return end_state(cursor.next_record, cursor.chain, job.records, job.chain)

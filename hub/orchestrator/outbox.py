@@ -30,7 +30,6 @@ from hub.storage.prepared import Prepared, hole, holes
 from wire.connection import Outgoing
 from wire.errors import Refused, Unroutable
 from wire.exchange import Sealed
-from wire.messages import Op
 from wire.topology import COMMANDS
 
 logger = logging.getLogger(__name__)
@@ -217,7 +216,7 @@ class Publisher:
             case OutboxKind.WELCOME:
                 return self._sealer.welcome(item.session)
             case OutboxKind.ORDER:
-                return self._sealer.order(item.cid, Op(item.reason), item.session, seq)
+                return self._sealer.order(item.cid, item.reason, item.session, seq)
             case OutboxKind.CANCEL:
                 return self._sealer.cancel(item.cid, item.reason, item.session, seq)
             case _:

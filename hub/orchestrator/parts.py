@@ -51,7 +51,9 @@ class EngineLimits:
     """Times and sizes of the engine.
 
     A spoke is called unavailable after `missed_beats` heartbeats; `republish_s` grows with each attempt. A result
-    waits up to `held_s` for the log before it. `batch` frames are taken at once, `log_batch` of the large ones.
+    waits up to `held_s` for the log before it, a part of a log up to `early_s` for the part before it; then there is a
+    gap, and `log_gap_s` later its spoke is asked for what is missing, or `log_late_s` after an end whose log did not
+    come. `batch` frames are taken at once, `log_batch` of the large ones.
     """
 
     heartbeat_s: int = 15
@@ -61,6 +63,9 @@ class EngineLimits:
     held_s: float = 10.0
     batch: int = 200
     log_batch: int = 16
+    early_s: float = 2.0
+    log_gap_s: float = 5.0
+    log_late_s: float = 60.0
     beat_batch: int = 500
     quarantine: int = 100
     outputs_bytes: int = 256 * 1024
@@ -73,6 +78,14 @@ class EngineLimits:
 
 
 @dataclass(frozen=True, slots=True)
+    @property
+    def log_gap_ms(self) -> int:
+        return int(self.log_gap_s * 1000)
+
+    @property
+    def log_late_ms(self) -> int:
+        return int(self.log_late_s * 1000)
+
 class Loop:
     """A thread of somebody else's that lives as long as the engine; `run` returns soon after the event is set."""
 

@@ -17,6 +17,8 @@ from hub.infrastructure.host_keys import CHANGED, note_changed_key
 from hub.orchestrator.effects import Level
 from hub.orchestrator.events import Event, JobAccepted, JobEnded, JobStarted
 from hub.orchestrator.held import HeldResults
+from hub.orchestrator.log_fetch import LogFetches
+from hub.orchestrator.log_records import end_state
 from hub.orchestrator.opening import Door, Opened
 from hub.orchestrator.outbox import republish, settle_cancels
 from hub.orchestrator.parts import EngineParts
@@ -82,7 +84,14 @@ class Replies:
     """Applies replies inside `write_tx`."""
 
     def __init__(
-        self, parts: EngineParts, steering: Steering, door: Door, held: HeldResults, secrets: Secrets, masks: Masks
+        self,
+        parts: EngineParts,
+        steering: Steering,
+        door: Door,
+        held: HeldResults,
+        secrets: Secrets,
+        masks: Masks,
+        fetches: LogFetches,
     ) -> None:
         self._parts = parts
         self._steering = steering
@@ -90,6 +99,7 @@ class Replies:
         self._held = held
         self._secrets = secrets
         self._masks = masks
+        self._fetches = fetches
         self._alarms: dict[str, tuple[int, int]] = {}
         self.on_conflict: Callable[[str, str], None] = _nothing
         """Told of a spoke that lives twice, and how that showed."""
@@ -155,6 +165,7 @@ class Replies:
                 )
             else:
                 _caught_up(opened)
+            self._fetches.answered(opened.cid, body)
         state = OutboxState.DONE if ended else OutboxState.ACCEPTED
         Outbox.update(state=state).where(Outbox.cid == opened.cid, Outbox.state != OutboxState.DONE).execute()
 
@@ -172,22 +183,23 @@ class Replies:
         if job.state in JOB_ENDED or opened.cid in heard.ended:
             self._second_end(opened, body, job, digest)
             return True
-        complete = job.log_next_record >= body.records and not job.log_gaps
         now_ms = self._parts.clock_ms()
         if waiting_allowed and job.log_next_record < body.records:
             due_ms = now_ms + int(self._parts.limits.held_s * 1000)
             if self._held.hold(opened, body.records, due_ms):
                 return False
-        forked = complete and job.log_next_record == body.records and job.log_chain != body.chain
-        if forked and body.records:
+        log_state = _log_state(job, body)
+        if log_state is LogState.DIFFERS and job.log_state is not LogState.DIFFERS:
             words = "LOG_GAP: the end of the log is not what the target's result says"
             say(self._parts.vault, job.task, now_ms, Level.WARNING, words, job.step, job.target_name)
+        if job.log_next_record < body.records:
+            self._fetches.look_at(job, self._parts.limits.log_late_ms)
         heard.ended.add(opened.cid)
         heard.columns[opened.cid] = {
             "result_sha256": digest,
             "records": body.records,
             "chain": body.chain,
-            "log_state": _log_state(job, complete=complete, forked=forked and bool(body.records)),
+            "log_state": log_state,
             "started_at": _started_at(job, body, now_ms),
         }
         self._bring_in(job, body)
@@ -246,7 +258,10 @@ class Replies:
         if job.result_sha256 is None and job.state in JOB_ENDED:
             words = f"{job.target_name}: a late result says {body.state}; the job was {job.state} here before"
             say(self._parts.vault, job.task, self._parts.clock_ms(), Level.WARNING, words, job.step, job.target_name)
-            Job.update(result_sha256=digest).where(Job.id == job.id).execute()
+            log = {"records": body.records, "chain": body.chain, "log_state": _log_state(job, body)}
+            Job.update(result_sha256=digest, **log).where(Job.id == job.id).execute()
+            if job.log_next_record < body.records:
+                self._fetches.look_at(job, self._parts.limits.log_late_ms)
             return
         self._alarm(opened, Code.REPLY_STATE, f"a second end: {body.state}")
 
@@ -264,6 +279,8 @@ class Replies:
         if body.code == Code.ENV_SESSION:
             _leave_session(issued, opened)
         job = Job.get_or_none(Job.id == issued.cid)
+        if job is None and body.code not in _SEAL_ANEW:
+            self._fetches.refused(issued.cid, body.code)
         # Once accepted it runs, whatever becomes of a second delivery or a cancel; its result or deadline ends it.
         if job is None or job.state is not JobState.SENT:
             return
@@ -377,12 +394,14 @@ def _started_at(job: Any, body: Result, now_ms: int) -> int | None:
     return max(now_ms - max(0, body.ended_at - body.started_at), job.sent_at or 0)
 
 
-def _log_state(job: Any, *, complete: bool, forked: bool) -> LogState:
-    if job.log_state in (LogState.TRUNCATED, LogState.GAP):
+def _log_state(job: Any, body: Result) -> LogState:
+    if job.log_state in (LogState.TRUNCATED, LogState.DIFFERS):
         return LogState(job.log_state)
-    if job.log_gaps or forked:
+    if job.log_gaps:
         return LogState.GAP
-    return LogState.COMPLETE if complete else LogState.OPEN
+    if job.log_next_record < body.records:
+        return LogState.OPEN
+    return end_state(job.log_next_record, job.log_chain, body.records, body.chain)
 
 
 def _nothing(_spoke: str, _seen: str) -> None:

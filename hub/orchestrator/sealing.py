@@ -8,14 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hub.orchestrator.drawn import Drawn
+from hub.orchestrator.log_fetch import Asked
 from hub.orchestrator.parts import EngineParts, FormerCommand, TrustState
-from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep, told_names
+from hub.orchestrator.plan import ENDPOINT_SECRETS, DeploymentPlan, PlannedJob, PlannedStep, told_names
 from hub.orchestrator.secret_values import Secrets, Unsendable
 from hub.orchestrator.task_store import Kept, TaskStore
 from hub.packages import references
 from hub.states import SpokeState
-from hub.storage.models import OutputVariable, Spoke
+from hub.storage.models import Job, OutputVariable, Spoke
 from hub.storage.prepared import PreparedRows, holes
+from wire.canonical import JsonObject
 from wire.envelope import MessageType
 from wire.exchange import Sealed, seal_to_spoke
 from wire.keys import BoxPublicKey, SigningKey, hex_bytes
@@ -81,29 +83,40 @@ class Sealer:
         Raises:
             Unsendable: a secret was deleted or altered, or the spoke is not trusted.
         """
+        plan, planned = self._planned(task, cid, session)
+        now_ms = self._parts.clock_ms()
+        ttl_s = max(1, min(self._parts.limits.command_ttl_s, (expires_ms - now_ms) // 1000))
+        body = self._body(plan, planned, cid, now_ms // 1000)
+        return self._seal(MessageType.COMMAND, body, session, seq, cid, ttl_s)
+
+    def _planned(self, task: str, cid: str, session: Session) -> tuple[DeploymentPlan, PlannedJob]:
         plan = self._store.plan(task)
         if plan is None or cid not in plan.attempts:
             raise Unsendable("its plan does not know the job")
         planned, _ = plan.attempts[cid]
         if planned.target.spoke != session.spoke:
             raise Unsendable("the outbox names another spoke than the plan")
-        now_ms = self._parts.clock_ms()
-        ttl_s = max(1, min(self._parts.limits.command_ttl_s, (expires_ms - now_ms) // 1000))
-        body = self._body(plan, planned, cid, now_ms // 1000)
-        return self._seal(MessageType.COMMAND, body, session, seq, cid, ttl_s)
+        return plan, planned
 
     def cancel(self, cid: str, reason: str, session: Session, seq: int) -> Sealed:
         ttl_s = self._parts.limits.command_ttl_s
         return self._seal(MessageType.CANCEL, Cancel(cid, reason[:2000]), session, seq, cid, ttl_s)
 
-    def order(self, cid: str, op: Op, session: Session, seq: int) -> Sealed:
-        """What the spoke itself is asked for, with no task behind it."""
+    def order(self, cid: str, what: str, session: Session, seq: int) -> Sealed:
+        """What the spoke itself is asked for, with no task behind it: the op, and behind it what it is about.
+
+        Raises:
+            Unsendable: It is about a job that nobody can reach any more.
+        """
+        name, _, about = what.partition("\n")
+        op = Op(name)
+        job, secrets = self._log_asked_for(Asked.of(about), session) if op is Op.SEND_LOG else ({}, {})
         body = Command(
             op=op,
             cid=cid,
-            job={},
+            job=job,
             packages=(),
-            secrets={},
+            secrets=secrets,
             reply_to=self._ourselves().reply_to,
             limits=_NO_WORK,
             run_as="",
@@ -111,6 +124,16 @@ class Sealer:
             capability="",
         )
         return self._seal(MessageType.COMMAND, body, session, seq, cid, self._parts.limits.command_ttl_s)
+
+    def _log_asked_for(self, asked: Asked, session: Session) -> tuple[JsonObject, dict[str, str]]:
+        """Which records of which job, and how to get to the machine where they lie."""
+        _, planned = self._planned(str(Job.select(Job.task).where(Job.id == asked.cid).scalar()), asked.cid, session)
+        job: JsonObject = {"cid": asked.cid, "spans": [[*span] for span in asked.spans]}
+        if not planned.target.endpoint:
+            return job, {}
+        refs = {name: ref for name, ref in planned.secrets.items() if name.startswith(ENDPOINT_SECRETS)}
+        target: JsonObject = {"id": planned.target.id, "name": planned.target.name}
+        return job | {"target": target, "endpoint": planned.target.endpoint}, self._secrets.values(refs)
 
     def welcome(self, session: Session) -> Sealed:
         trust = self._ourselves().trust

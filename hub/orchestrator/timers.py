@@ -9,15 +9,15 @@ from threading import Event
 from typing import Any
 
 from hub.orchestrator import waiting
-from hub.orchestrator.effects import Level
 from hub.orchestrator.events import Event as TaskEvent
 from hub.orchestrator.events import TimerFired
+from hub.orchestrator.log_fetch import LogFetches
 from hub.orchestrator.parts import EngineParts
 from hub.orchestrator.sessions import Sessions
-from hub.orchestrator.steering import Steering, say
-from hub.states import LogState, OutboxKind, OutboxState
+from hub.orchestrator.steering import Steering
+from hub.states import OutboxKind, OutboxState
 from hub.storage.database import connection, write_tx
-from hub.storage.models import IssuedFrame, Job, Outbox, SpokeSession, Timer
+from hub.storage.models import IssuedFrame, Outbox, SpokeSession, Timer
 from hub.storage.prepared import Prepared, hole
 
 logger = logging.getLogger(__name__)
@@ -25,12 +25,9 @@ logger = logging.getLogger(__name__)
 _TICK_S = 0.5
 _SESSIONS_EVERY_MS = 1_000
 _WORDS_EVERY_MS = 2_000
-_LOGS_EVERY_MS = 10_000
+_LOGS_EVERY_MS = 1_000
 _TIDY_EVERY_MS = 3_600_000
 _TIMERS_AT_ONCE = 500
-# A log that is not in so long after its result is called incomplete; what comes later still finds its place.
-_LOG_LATE_MS = 60_000
-_LOG_FORGOTTEN_MS = 24 * 3_600_000
 _DAY_MS = 86_400_000
 _FRAMES_KEPT_MS = 30 * _DAY_MS
 
@@ -41,7 +38,12 @@ class Clockwork:
     """The thread that looks at the clock."""
 
     def __init__(
-        self, parts: EngineParts, steering: Steering, sessions: Sessions, stopped: Callable[[], str] = str
+        self,
+        parts: EngineParts,
+        steering: Steering,
+        sessions: Sessions,
+        fetches: LogFetches,
+        stopped: Callable[[], str] = str,
     ) -> None:
         self._parts = parts
         self._steering = steering
@@ -50,7 +52,7 @@ class Clockwork:
         self._chores: list[tuple[int, Callable[[int], None]]] = [
             (_SESSIONS_EVERY_MS, self._sweep_sessions),
             (_WORDS_EVERY_MS, self._refresh_words),
-            (_LOGS_EVERY_MS, self._name_missing_logs),
+            (_LOGS_EVERY_MS, fetches.work),
             (_TIDY_EVERY_MS, self._tidy),
         ]
         self._done_at: dict[int, int] = {}
@@ -92,25 +94,6 @@ class Clockwork:
 
     def _refresh_words(self, now_ms: int) -> None:
         waiting.refresh(now_ms, self._stopped())
-
-    def _name_missing_logs(self, now_ms: int) -> None:
-        late = (
-            (Job.log_state == LogState.OPEN)
-            & (Job.ended_at > now_ms - _LOG_FORGOTTEN_MS)
-            & (Job.ended_at < now_ms - _LOG_LATE_MS)
-            & (Job.log_next_record < Job.records)
-        )
-        if not Job.select(Job.id).where(late).exists():
-            return
-        with write_tx():
-            for job in Job.select().where(late).limit(_TIMERS_AT_ONCE):
-                assert job.records is not None
-                gap = [job.log_next_record, job.records - 1]
-                words = f"LOG_GAP: log incomplete: records {gap[0]}–{gap[1]} missing"
-                say(self._parts.vault, job.task, now_ms, Level.WARNING, words, job.step, job.target_name)
-                Job.update(log_state=LogState.GAP, log_gaps=[*job.log_gaps, gap], log_next_record=job.records).where(
-                    Job.id == job.id
-                ).execute()
 
     def _tidy(self, now_ms: int) -> None:
         """Rows that nobody will ask for."""

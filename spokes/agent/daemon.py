@@ -20,6 +20,7 @@ from spokes.agent.mailbox import Mailbox
 from spokes.agent.platform_facts import software, this_platform
 from spokes.agent.presence import Presence
 from spokes.agent.quarantine import Quarantine
+from spokes.agent.resending import LogResender
 from spokes.agent.runner_python import said_of
 from spokes.agent.service import Post, SpokeService
 from spokes.agent.sites import Sites
@@ -154,10 +155,10 @@ class SpokeDaemon:
             trust=self._trust,
             quarantine=self._quarantine,
             commands=self._commands,
-            ops=kind.ops | {Op.ROTATE_KEYS},
+            ops=kind.ops | {Op.ROTATE_KEYS, Op.SEND_LOG},
             rotation=self._rotation,
             each_second=each_second,
-            deeds=deeds,
+            deeds={**deeds, Op.SEND_LOG: LogResender(self.uplink, self.sites, limits)},
         )
 
     def _unanswered(self) -> None:

@@ -6,7 +6,7 @@ finds it again after a restart by opening the command once more, which the journ
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from spokes.agent.artifacts import ArtifactCourier
 from spokes.agent.machine import Machine
@@ -17,7 +17,7 @@ from wire.messages import Command
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One machine.
+    """One machine. `open_file` opens a file by its path in the home, for reading.
 
     `far`: what is asked of it may take long or fail for a while, so no thread that others wait for asks it.
     """
@@ -26,6 +26,7 @@ class Site:
     packages: PackageCache
     runners: Runners
     artifacts: ArtifactCourier
+    open_file: Callable[[str], BinaryIO]
     far: bool = False
 
 

@@ -9,8 +9,9 @@ A spoke never looks into a payload: it ships whole records, numbered and chained
 import hashlib
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import BinaryIO, Self
 
 from spokes.agent.errors import SpoolDamaged
 
@@ -41,6 +42,23 @@ class Position:
         except (ValueError, KeyError, TypeError):
             return cls()
         return position if len(chain) == _CHAIN_SIZE and position.offset >= 0 and position.records >= 0 else cls()
+
+
+def each_record(spool: BinaryIO) -> Iterator[tuple[Position, Position, bytes]]:
+    """Every whole record from the spool's start, in order: the place before it, the place behind it, its bytes.
+
+    Raises:
+        SpoolDamaged: A length, number or chain value is not what the supervisor writes.
+    """
+    place = Position()
+    while len(head := spool.read(_HEAD.size)) == _HEAD.size:
+        length, _ = _HEAD.unpack(head)
+        data = head + spool.read(min(length, RECORD_MAX) + _CHAIN_SIZE)
+        after = after_whole_records(data, place, len(data))
+        if after == place:
+            return
+        yield place, after, data
+        place = after
 
 
 def after_whole_records(data: bytes, start: Position, limit: int) -> Position:

@@ -47,13 +47,17 @@ class ThisSite(OneSite):
             index=home.root / "unpacked.json",
         )
         runners = Runners(machine, packages, record=home.root / "runners.json", python=python)
+
+        def open_file(path: str) -> BinaryIO:
+            return _open_inside(home.root, path)
+
         courier = ArtifactCourier(
             ground.gateway,
-            open_file=lambda path: _open_inside(home.root, path),
+            open_file=open_file,
             hub_box=ground.hub_box,
             give_up_s=limits.transfer_s,
         )
-        super().__init__(Site(machine, packages, runners, courier))
+        super().__init__(Site(machine, packages, runners, courier, open_file))
 
     def begin(self) -> None:
         newest = self.site.runners.newest()

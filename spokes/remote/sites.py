@@ -120,6 +120,7 @@ class RemoteSites:
             ArtifactCourier(
                 ground.gateway, open_file=machine.open_file, hub_box=ground.hub_box, give_up_s=limits.transfer_s
             ),
+            machine.open_file,
             far=True,
         )
         return _Reached(endpoint, machine, site)

@@ -302,13 +302,13 @@ def _log_wrongs(job: JobRow, *, may_miss: bool) -> list[str]:
     wrong: list[str] = []
     if len(set(job.lines)) != len(job.lines):
         wrong.append(f"lines came twice: {job.lines}")
-    missing = {number for first, last in job.cursor.gaps for number in range(first, last + 1)}
+    missing = {number for gap in job.cursor.gaps for number in range(gap.first, gap.last + 1)}
     assert job.records is not None
     if missing | set(job.lines) != set(range(job.records)) or missing & set(job.lines):
         wrong.append(f"of {job.records} records {sorted(job.lines)} came and {sorted(missing)} are said to be missing")
     if missing and not may_miss:
         wrong.append(f"records {sorted(missing)} are missing")
-    if job.cursor.forked:
+    if job.cursor.differs:
         wrong.append("its log does not follow on")
     return wrong
 

@@ -21,7 +21,7 @@ from hub.orchestrator.events import (
     Started,
     TimerFired,
 )
-from hub.orchestrator.log_records import Columns, Cursor, follow
+from hub.orchestrator.log_records import Columns, Cursor, end_at, follow
 from hub.orchestrator.plan import DeploymentPlan
 from hub.orchestrator.progress import advance_all
 from hub.orchestrator.sendings import CANCEL_LIFE_MS
@@ -29,6 +29,7 @@ from hub.orchestrator.standing import beginning
 from hub.states import JOB_ENDED, TASK_ENDED, JobState
 from tests.simulation.broker_model import Broker, Message
 from tests.simulation.frames import Ack, Beat, Command, Hello, Log, Reject, Result, Welcome
+from tests.simulation.machine_model import chain_before
 from tests.simulation.world import Actor, World
 
 REPUBLISH_MS = 20_000
@@ -433,5 +434,4 @@ class Hub(Actor):
 
     def _name_missing(self, job: JobRow, now: int) -> None:
         if job.records is not None and job.cursor.next_record < job.records and job.ended_ms + LOG_LATE_MS <= now:
-            job.cursor.gaps.append([job.cursor.next_record, job.records - 1])
-            job.cursor.next_record = job.records
+            end_at(job.cursor, job.records, chain_before(job.records), now, Columns())
