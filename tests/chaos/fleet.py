@@ -26,6 +26,7 @@ from tests.services.whole import until
 
 PROJECT = "soak"
 VERSIONS = ("1.0.0", "1.1.0")
+_DISK = "96m"
 _DEPLOY = """#!/bin/bash
 echo "start $MANYARM_JOB" >> {witness}
 for i in 1 2 3; do echo "line $i of $MANYARM_JOB"; done
@@ -78,6 +79,27 @@ class Fleet(Conformance):
         self._fill_light()
         self._fill_project()
 
+    def _add_polling(self) -> None:
+        """On a small file system of its own, where we may mount one: that can be filled."""
+        home = self.spoke_home("polling")
+        home.mkdir(mode=0o700)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK},mode=700", "tmpfs", str(home)]
+        with contextlib.suppress(FileNotFoundError):
+            subprocess.run(mount, capture_output=True, check=False)
+        super()._add_polling()
+
+    def stop(self) -> None:
+        """Whatever is stopped or ill-treated goes on first: it could not leave else."""
+        for door in (self.broker_door, self.gateway_door):
+            door.heal()
+        for process in self.processes().values():
+            with contextlib.suppress(psutil.Error):
+                process.resume()
+        super().stop()
+        home = self.spoke_home("polling")
+        if home.is_mount():
+            subprocess.run(["umount", "-l", str(home)], capture_output=True, check=False)
+
     def _fill_light(self) -> None:
         names = [f"light-{number:02}" for number in range(self._light)]
         for first in range(0, len(names), self._a_process):
@@ -101,19 +123,30 @@ class Fleet(Conformance):
             script = _DEPLOY.format(witness=self.witness.path)
             archive(file, {"Deploy.sh": script, "version.txt": version, "content.bin": version.encode() * 50_000})
             self.manyarm("package", "push", str(file))
-        roles = list(self.kinds)
-        steps = [
-            {"name": "Install", "kind": "deploy-package", "roles": roles, "package": PROJECT, "rolling": "100%"},
-        ]
-        documents = [
-            {"kind": "Lifecycle", "name": PROJECT, "phases": [{"name": "All", "environments": ["Here", "There"]}]},
-            {"kind": "Project", "name": PROJECT, "lifecycle": PROJECT, "process": steps},
-        ]
-        file = self.folder / "soak.yaml"
-        file.write_text("\n---\n".join(json.dumps(document) for document in documents))
-        self.manyarm("apply", "-f", str(file))
+        install = {"name": "Install", "kind": "deploy-package", "roles": list(self.kinds), "package": PROJECT}
+        self._apply_project(PROJECT, [{**install, "rolling": "100%"}])
         for version in VERSIONS:
             self.manyarm("release", "create", PROJECT, "--version", version)
+
+    def project_of_package(self, name: str, role: str) -> None:
+        """A project that deploys the package of that name and prints the SHA-256 of its `content.bin`; release 1.0.0."""
+        output = f"Manyarm.Step[Install].Output[{role}].InstallDirectory"
+        script = f'cd "$(get_variable \'{output}\')"; echo "sum $(sha256sum < content.bin)"'
+        steps = [
+            {"name": "Install", "kind": "deploy-package", "roles": [role], "package": name},
+            {"name": "Look", "kind": "run-script", "roles": [role], "shell": "bash", "script": script},
+        ]
+        self._apply_project(name, steps)
+        self.manyarm("release", "create", name, "--version", "1.0.0")
+
+    def _apply_project(self, name: str, steps: list[dict[str, Any]]) -> None:
+        documents = [
+            {"kind": "Lifecycle", "name": PROJECT, "phases": [{"name": "All", "environments": ["Here", "There"]}]},
+            {"kind": "Project", "name": name, "lifecycle": PROJECT, "process": steps},
+        ]
+        file = self.folder / f"{name}.yaml"
+        file.write_text("\n---\n".join(json.dumps(document) for document in documents))
+        self.manyarm("apply", "-f", str(file))
 
     # Processes
 

@@ -66,7 +66,7 @@ class Gathering:
 
     def _jobs(self) -> Iterator[Evidence]:
         seen = self._fleet.witness.seen()
-        journals = {name: _journal(self._home(name)) for name in self._fleet.names}
+        journals = {name: _journal(self._journal_home(name)) for name in self._fleet.names}
         lines: dict[str, dict[str, list[str]]] = {}
         with self._rows() as rows:
             found = rows.execute(_JOBS, (self._since_ms,)).fetchall()
@@ -140,8 +140,12 @@ class Gathering:
             or (span.owner in owners and span.began < (ended or span.began + 1) and span.ended > began)
         )
 
+    def _journal_home(self, target: str) -> Path:
+        """The ssh spoke's journal lies beside the hub, its job folders on the machine."""
+        return self._fleet.home / "spokes" / "ssh" if target == "ssh" else self._home(target)
+
     def _home(self, target: str) -> Path:
-        """Of the spoke's journal and job folders."""
+        """Of the job folders."""
         for name, group in self._fleet.light_groups.items():
             if target in group:
                 return self._fleet.folder / name / target
