@@ -18,13 +18,13 @@ from hub.orchestrator.events import Event as TaskEvent
 from hub.orchestrator.events import SpokeRevoked
 from hub.orchestrator.held import HeldResults
 from hub.orchestrator.inbox import Inbox
+from hub.orchestrator.log_fetch import LogFetches
 from hub.orchestrator.log_inbox import LogInbox
 from hub.orchestrator.opening import Door
 from hub.orchestrator.outbox import Publisher
 from hub.orchestrator.parts import EngineLimits, EngineParts, Loop, TrustState
 from hub.orchestrator.quarantine import QuarantineRing
 from hub.orchestrator.recent import Recent
-from hub.orchestrator.log_fetch import LogFetches
 from hub.orchestrator.replies import Replies
 from hub.orchestrator.sealing import Sealer
 from hub.orchestrator.secret_values import Masks, Secrets

@@ -58,9 +58,8 @@ class Inbox:
         self._logs = logs
         self._held = held
         self._carried = carried
-
-        self._looked_ms = 0
         self._early = EarlyFrames(parts.limits.early_s)
+
     def run_results(self, stop: Event) -> None:
         limits = self._parts.limits
         self._serve(HUB_RESULTS, limits.batch, limits.batch * 5, self._results, stop)
@@ -80,8 +79,8 @@ class Inbox:
         prefetch: int,
         take: Callable[[Sequence[Delivery]], Sequence[Delivery]],
         stop: Event,
-    ) -> None:
         forget: Callable[[], None] = lambda: None,
+    ) -> None:
         """Take batches until the event is set; a subscription that fails is made anew.
 
         Args:
@@ -102,8 +101,8 @@ class Inbox:
                         while not stop.is_set():
                             self._round(subscription, limit, take, stream)
                 finally:
-                    subscription.close()
                     forget()
+                    subscription.close()
             except Exception:
                 logger.exception("consuming failed", extra={"queue": queue})
                 stop.wait(_PAUSE_S)
@@ -214,7 +213,7 @@ class Inbox:
         return [one for one in (*(item.delivery for item in former), *deliveries) if id(one) not in waiting]
 
     def _logs_singly(self, opened: Sequence[Opened]) -> None:
-        for item in opened:
+        for item in sorted(opened, key=lambda item: (item.cid, item.received.header.idx)):
             try:
                 self._logs.take([item])
             except Exception as error:

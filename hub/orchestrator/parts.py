@@ -61,11 +61,11 @@ class EngineLimits:
     republish_s: int = 20
     command_ttl_s: int = 900
     held_s: float = 10.0
-    batch: int = 200
-    log_batch: int = 16
     early_s: float = 2.0
     log_gap_s: float = 5.0
     log_late_s: float = 60.0
+    batch: int = 200
+    log_batch: int = 16
     beat_batch: int = 500
     quarantine: int = 100
     outputs_bytes: int = 256 * 1024
@@ -76,8 +76,6 @@ class EngineLimits:
         if self.republish_s >= self.command_ttl_s:
             raise ValueError("a command must be sent again before it expires")
 
-
-@dataclass(frozen=True, slots=True)
     @property
     def log_gap_ms(self) -> int:
         return int(self.log_gap_s * 1000)
@@ -86,6 +84,8 @@ class EngineLimits:
     def log_late_ms(self) -> int:
         return int(self.log_late_s * 1000)
 
+
+@dataclass(frozen=True, slots=True)
 class Loop:
     """A thread of somebody else's that lives as long as the engine; `run` returns soon after the event is set."""
 
