@@ -45,6 +45,7 @@ from hub.operations.asking import Asking
 from hub.operations.context import Joining
 from hub.operations.hub_address import HubAddress
 from hub.orchestrator import retention
+from hub.orchestrator.admitting import QueueLimits
 from hub.orchestrator.catching_up import CatchingUp, CatchingUpParts
 from hub.orchestrator.engine import Engine
 from hub.orchestrator.parts import EngineLimits, EngineParts, Loop, TrustState
@@ -221,6 +222,12 @@ class _EngineRooms:
                     deadline_s=limits.task_deadline_s,
                     out_bytes=limits.job_out_bytes,
                     disk_bytes=limits.job_disk_bytes,
+                ),
+                queue_limits=QueueLimits(
+                    tasks_at_once=limits.tasks_at_once,
+                    project_tasks_at_once=limits.project_tasks_at_once,
+                    patience_s=limits.queue_patience_s,
+                    wait_s=limits.queue_wait_s,
                 ),
                 loops=self._loops,
             )

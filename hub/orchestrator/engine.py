@@ -63,7 +63,7 @@ class Engine:
         self._parts = parts
         store = TaskStore(parts.vault)
         self.quarantine = QuarantineRing(parts.clock_ms, parts.limits.quarantine)
-        self.steering = Steering(parts.vault, store, parts.clock_ms, self.wake)
+        self.steering = Steering(parts.vault, store, parts.clock_ms, self.wake, parts.queue_limits)
         self.orchestrator = Orchestrator(store, self.steering, limits=parts.plan_limits)
         self.sessions = Sessions(parts, self.wake)
         self.publisher = Publisher(parts, Sealer(parts, store), self.steering, self.stopped)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol
 
+from hub.orchestrator.admitting import QueueLimits
 from hub.orchestrator.planner import PlanLimits
 from hub.storage.models import now_ms
 from hub.storage.seals import RowSeals
@@ -147,4 +148,5 @@ class EngineParts:
     clock_ms: Callable[[], int] = now_ms
     limits: EngineLimits = field(default_factory=EngineLimits)
     plan_limits: PlanLimits = field(default_factory=PlanLimits)
+    queue_limits: QueueLimits = field(default_factory=QueueLimits)
     loops: Sequence[Loop] = ()

@@ -5,7 +5,7 @@
 All of it happens in the caller's `write_tx`; what must be woken is woken after the commit.
 """
 
-import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from peewee import fn
 
 from hub.events.record import SYSTEM, record
 from hub.orchestrator import check_results, task_log
+from hub.orchestrator.admitting import AT_ONCE, COUNTED, Admission, QueueLimits, is_anything_queued
 from hub.orchestrator.effects import (
     DropJob,
     DropTimer,
@@ -36,12 +37,12 @@ from hub.orchestrator.sendings import Sendings
 from hub.orchestrator.standing import Progress, beginning
 from hub.orchestrator.task_store import TaskStore
 from hub.states import JOB_ENDED, TASK_ENDED, JobState, TaskKind, TaskState
-from hub.storage.database import current_transaction, is_postgres
+from hub.storage.database import connection, current_transaction, is_postgres, write_tx
 from hub.storage.models import Job, Task, Timer, new_row_id
 from hub.storage.prepared import Prepared, PreparedRows, hole, holes
 from hub.storage.vault import Vault
 
-QUEUED_MAX_MS = 24 * 3600 * 1000
+logger = logging.getLogger(__name__)
 
 Columns = dict[str, Any]
 
@@ -49,7 +50,7 @@ _AT = {JobState.ACCEPTED: "accepted_at", JobState.RUNNING: "started_at"}
 
 _TASK_COLUMNS = (
     "id", "kind", "title", "state", "project", "environment", "release", "created_at", "created_by", "started_at",
-    "ended_at", "waiting_for", "failure", "log_lines", "retry_of",
+    "ended_at", "waiting_for", "failure", "log_lines", "retry_of", "priority", "concurrency_key", "parent",
 )  # fmt: skip
 _NEW_TASK = Prepared(lambda: Task.insert({name: hole(name) for name in _TASK_COLUMNS}))
 _TASK = PreparedRows(Task, lambda: Task.select().where(Task.id == hole("id")))
@@ -88,27 +89,35 @@ class _Turned:
 class Steering:
     """Feeds tasks; one for a process."""
 
-    def __init__(self, vault: Vault, store: TaskStore, clock_ms: Callable[[], int], wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        store: TaskStore,
+        clock_ms: Callable[[], int],
+        wake: Callable[[], None],
+        queue: QueueLimits | None = None,
+    ) -> None:
         """`wake` is called after a commit that put something into the outbox."""
         self._vault = vault
         self._store = store
         self._clock_ms = clock_ms
         self._wake = wake
         self._sendings = Sendings(clock_ms, wake)
+        self._admission = Admission(clock_ms, queue or QueueLimits())
 
     def begin(self, task: Task, plan: DeploymentPlan) -> None:
-        """Store a fresh task, its plan and its jobs, with its turn taken, or with a place in the queue behind its like.
+        """Store a fresh task, its plan and its jobs, with its turn taken, or in the queue with the reason why.
 
         Everything is written once, as it stands after the turn.
         """
         now_ms, before = self._clock_ms(), beginning(plan)
-        _hold_queue(task)
-        ahead = _ahead_of(task)
-        progress, effects = (before, ()) if ahead else advance_all(plan, before, (Started(),), now_ms)
+        task.waiting_for = self._admission.hold(task, _targets_of(plan))
+        queued = bool(task.waiting_for)
+        progress, effects = (before, ()) if queued else advance_all(plan, before, (Started(),), now_ms)
         turned = _sorted(task.id, effects, now_ms)
-        if ahead is not None:
-            task.waiting_for = f"waits for {ahead.title}: one deployment of a project to an environment at a time"
-            turned.timers[QUEUE_TIMER] = now_ms + QUEUED_MAX_MS
+        if queued:
+            turned.timers[QUEUE_TIMER] = now_ms + self._admission.limits.wait_s * 1000
+            self._admit_after_commit()
         blocks = task_log.prepare(self._vault, self._lines(turned, now_ms))
         columns = {**_task_columns(turned, now_ms), "log_lines": sum(block["lines"] for block in blocks)}
         _NEW_TASK.run(**{name: columns.get(name, getattr(task, name)) for name in _TASK_COLUMNS})
@@ -133,12 +142,52 @@ class Steering:
                 _gather(self._feed_one(task, waiting[task], columns or {}), following)
             waiting = following
 
+    def admit(self) -> int:
+        """Begin what may begin now, in transactions of its own: the order of locks is then the same everywhere.
+
+        Returns:
+            How many tasks began.
+        """
+        begun = 0
+        while is_postgres() or is_anything_queued():
+            with write_tx():
+                chosen = self._admission.chosen()
+                self.feed({task: [Started()] for task in chosen})
+            begun += len(chosen)
+            if len(chosen) < AT_ONCE:
+                break
+        return begun
+
+    def look_after_queue(self) -> None:
+        """Begin what may begin, if a commit forgot to, and tell each of the others why it waits now."""
+        if not is_anything_queued():
+            return
+        self.admit()
+        with write_tx():
+            for task, words in self._admission.reworded().items():
+                Task.update(waiting_for=words, version=Task.version + 1).where(
+                    Task.id == task, Task.state == TaskState.QUEUED
+                ).execute()
+
+    def _admit_after_commit(self) -> None:
+        acts = current_transaction().after_commit
+        if self._admit_safely not in acts:
+            acts.append(self._admit_safely)
+
+    def _admit_safely(self) -> None:
+        try:
+            with connection():
+                self.admit()
+        except Exception:
+            # What was committed stands; the clock looks after the queue again in a moment.
+            logger.exception("letting tasks in failed")
+
     def _follow(self, plan: DeploymentPlan, before: Progress, progress: Progress, turned: _Turned) -> None:
         """What else follows of a task's first turn: it is in its rows already, what it leads to is not."""
         self._skip(turned)
         following = self._send(plan, turned)
         self._write_timers(turned.task, turned.timers)
-        following += self._end(before, progress, turned)
+        self._end(before, progress, turned)
         self.feed(_gather(following, {}))
 
     def _feed_one(self, task: str, events: Iterable[Event], columns: Mapping[str, Columns]) -> list[tuple[str, Event]]:
@@ -168,12 +217,12 @@ class Steering:
         if turned.states:
             columns = {"started_at": None, "ended_at": None} | _task_columns(turned, now_ms)
             _TASK_STATE.run(id=turned.task, **columns)
-        return following + self._end(before, progress, turned)
+        self._end(before, progress, turned)
+        return following
 
     def _end(self, before: Progress, progress: Progress, turned: _Turned) -> list[tuple[str, Event]]:
         if progress.state in TASK_ENDED and before.state not in TASK_ENDED:
-            return self._ended(turned.task, turned.states[-1])
-        return []
+            self._ended(turned.task, turned.states[-1])
 
     def _write_jobs(self, plan: DeploymentPlan, turned: _Turned, now_ms: int) -> None:
         again = [send.job for send in turned.sends if plan.attempts[send.job][1] > 1]
@@ -218,7 +267,7 @@ class Steering:
             ]
         )
 
-    def _ended(self, task_id: str, end: SetTask) -> list[tuple[str, Event]]:
+    def _ended(self, task_id: str, end: SetTask) -> None:
         task = _TASK.one(id=task_id)
         assert task is not None
         if task.kind is TaskKind.HEALTH_CHECK:
@@ -226,9 +275,8 @@ class Steering:
             current_transaction().after_commit.append(self._wake)
         if not check_results.is_routine(task):
             _record_end(task, end)
-        _hold_queue(task)
-        following = _next_in_queue(task)
-        return [(following, Started())] if following else []
+        if task.kind in COUNTED:
+            self._admit_after_commit()
 
 
 def _record_end(task: Task, end: SetTask) -> None:
@@ -340,44 +388,8 @@ def _joined(pieces: Sequence[task_log.Lines]) -> list[task_log.Lines]:
     return joined
 
 
-def _hold_queue(task: Task) -> None:
-    """Until the commit, nobody else joins or leaves the queue of this project and environment.
-
-    On PostgreSQL two transactions do not see one another: two deployments would begin at once, or one would wait for
-    a turn that was given before it came. On SQLite the writer's lock is ours already.
-    """
-    if task.kind is TaskKind.DEPLOYMENT and is_postgres():
-        place = hashlib.sha256(f"queue {task.project} {task.environment}".encode()).digest()[:8]
-        number = int.from_bytes(place, "big", signed=True)
-        cursor = Task._meta.database.cursor()  # noqa: SLF001  Peewee's own way to a model's database.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
-
-
-def _ahead_of(task: Task) -> Task | None:
-    """The deployment that this one must wait for: of the same project to the same environment."""
-    if task.kind is not TaskKind.DEPLOYMENT:
-        return None
-    ahead: Task | None = _of_its_kind(task).where(Task.id != task.id).order_by(Task.created_at, Task.id).first()
-    return ahead
-
-
-def _next_in_queue(task: Task) -> str | None:
-    if task.kind is not TaskKind.DEPLOYMENT:
-        return None
-    queued = _of_its_kind(task).where(Task.id != task.id)
-    if queued.where(Task.state != TaskState.QUEUED).exists():
-        return None
-    following = queued.order_by(Task.created_at, Task.id).first()
-    return None if following is None else str(following.id)
-
-
-def _of_its_kind(task: Task) -> Any:
-    return Task.select().where(
-        Task.kind == TaskKind.DEPLOYMENT,
-        Task.project == task.project,
-        Task.environment == task.environment,
-        Task.state.not_in(list(TASK_ENDED)),
-    )
+def _targets_of(plan: DeploymentPlan) -> set[str]:
+    return {job.target.id for step in plan.steps for job in step.jobs}
 
 
 def say(vault: Vault, task: str, at: int, level: Level, text: str, step: str = "", target: str = "") -> None:

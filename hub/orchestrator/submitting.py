@@ -12,6 +12,7 @@ from hub.errors import Conflict
 from hub.infrastructure.host_keys import SCAN_STEP
 from hub.infrastructure.machine_policies import policy_of
 from hub.orchestrator import missed, plan_inputs
+from hub.orchestrator.admitting import Place, refuse_endless
 from hub.orchestrator.check_results import CHECK_STEP, ROUTINE, SCRIPT_STEP
 from hub.orchestrator.events import CancelAsked
 from hub.orchestrator.plan import DeploymentPlan, again
@@ -19,8 +20,9 @@ from hub.orchestrator.plan_codec import shown
 from hub.orchestrator.planner import PlanLimits, StepInput, left_behind, plan
 from hub.orchestrator.steering import Steering
 from hub.orchestrator.task_store import TaskStore
+from hub.projects.concurrency import key_of
 from hub.states import TASK_ENDED, TaskKind, TaskState
-from hub.storage.models import Deployment, Environment, Release, Target, Task, User, new_row_id
+from hub.storage.models import Deployment, Environment, Project, Release, Target, Task, User, new_row_id
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
 from runner.contract.job import INSTALL, PREVIEW, SWITCH
@@ -30,6 +32,7 @@ from wire.messages import Op
 _CHECK_PICKUP_S = 60
 _SCRIPT_S = 300
 _TITLE_MAX = 250
+_ANYWHERE = Place()
 
 
 class Asking(Protocol):
@@ -82,8 +85,9 @@ class Orchestrator:
         skip_steps: Iterable[str] = (),
         instead_of: str = "Deploy",
         mode: str = INSTALL,
+        place: Place = _ANYWHERE,
     ) -> Task:
-        """Plan it, store it, and begin it unless another deployment of the project to the environment is under way.
+        """Plan it, store it, and begin it unless it has to wait for its turn.
 
         Args:
             context: Who asks.
@@ -94,9 +98,10 @@ class Orchestrator:
             skip_steps: Names.
             instead_of: The word with which its title begins.
             mode: SWITCH: go back to it, without its packages.
+            place: Where in the queue.
 
         Raises:
-            PlanImpossible: nothing is stored.
+            PlanImpossible: nothing is stored. Conflict: its parent would wait for ever.
         """
         task_id = self._new_id()
         inputs = plan_inputs.for_deployment(
@@ -116,7 +121,9 @@ class Orchestrator:
         title = f"{instead_of} {project} {version} to {environment.name}"
         if mode == SWITCH:
             title = f"Roll {project} back to {version} in {environment.name}"
-        task = _task(context, task_id, TaskKind.DEPLOYMENT, title, release=release, environment=environment)
+        task = _task(
+            context, task_id, TaskKind.DEPLOYMENT, title, release=release, environment=environment, place=place
+        )
         self._begin(task, planned)
         missed.note(task.id, [target.id for target in left_behind(inputs)])
         return task
@@ -164,6 +171,7 @@ class Orchestrator:
         targets: Sequence[Target],
         timeout_s: int | None = None,
         strict: bool = True,
+        place: Place = _ANYWHERE,
     ) -> Task:
         """One script on these targets, all at once."""
         task_id = self._new_id()
@@ -176,7 +184,7 @@ class Orchestrator:
             timeout_s=timeout_s,
         )
         inputs = plan_inputs.for_steps(context, task_id, [step], targets, self._limits)
-        task = _task(context, task_id, TaskKind.SCRIPT_RUN, f"Script on {_names(targets)}")
+        task = _task(context, task_id, TaskKind.SCRIPT_RUN, f"Script on {_names(targets)}", place=place)
         self._begin(task, plan(inputs, self._new_id))
         return task
 
@@ -248,7 +256,11 @@ class Orchestrator:
         return fresh
 
     def _begin(self, task: Task, planned: DeploymentPlan) -> None:
-        previous = _present_release(task) if task.kind is TaskKind.DEPLOYMENT else None
+        previous = None
+        if task.kind is TaskKind.DEPLOYMENT:
+            previous = _present_release(task)
+            task.concurrency_key = key_of(Project.get_by_id(task.project), Environment.get_by_id(task.environment))
+        refuse_endless(task)
         self._steering.begin(task, planned)
         if task.kind is TaskKind.DEPLOYMENT:
             Deployment.insert(
@@ -301,6 +313,7 @@ def _task(
     title: str,
     release: Release | None = None,
     environment: Environment | None = None,
+    place: Place = _ANYWHERE,
 ) -> Task:
     """As it will be stored when it begins."""
     return Task(
@@ -312,6 +325,8 @@ def _task(
         environment=environment.id if environment else None,
         release=release.id if release else None,
         created_by=context.actor,
+        priority=int(place.priority),
+        parent=place.parent or None,
     )
 
 

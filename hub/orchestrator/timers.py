@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 _TICK_S = 0.5
 _SESSIONS_EVERY_MS = 1_000
 _WORDS_EVERY_MS = 2_000
+_QUEUE_EVERY_MS = 1_000
 _LOGS_EVERY_MS = 1_000
 _TIDY_EVERY_MS = 3_600_000
 _TIMERS_AT_ONCE = 500
@@ -52,6 +53,7 @@ class Clockwork:
         self._chores: list[tuple[int, Callable[[int], None]]] = [
             (_SESSIONS_EVERY_MS, self._sweep_sessions),
             (_WORDS_EVERY_MS, self._refresh_words),
+            (_QUEUE_EVERY_MS, self._look_after_queue),
             (_LOGS_EVERY_MS, fetches.work),
             (_TIDY_EVERY_MS, self._tidy),
         ]
@@ -94,6 +96,9 @@ class Clockwork:
 
     def _refresh_words(self, now_ms: int) -> None:
         waiting.refresh(now_ms, self._stopped())
+
+    def _look_after_queue(self, _: int) -> None:
+        self._steering.look_after_queue()
 
     def _tidy(self, now_ms: int) -> None:
         """Rows that nobody will ask for."""
