@@ -21,6 +21,10 @@ class HubLimits:
     job_out_bytes: int = GIB  # A run prints no more than this; the cut is said in the log.
     job_disk_bytes: int = 20 * GIB  # A run's work folder.
     task_deadline_s: int = 86_400  # No task is unfinished for longer.
+    tasks_at_once: int = 200  # Deployments, previews and script runs of one hub node; more wait for a place.
+    project_tasks_at_once: int = 100  # Of one project on all nodes, unless it says otherwise itself.
+    queue_patience_s: int = 600  # A project that had no turn for so long goes before the fair order.
+    queue_wait_s: int = 86_400  # A task whose turn did not come by then fails.
     answer_wait_s: int = 5  # The API waits so long for the engine, then answers 202.
     answer_keep_s: int = 86_400  # An idempotency key is remembered for a day.
     log_keep_s: int = 90 * 86_400  # Then a task's log, plan and files go; what runs somewhere now keeps its own.
@@ -41,6 +45,8 @@ class HubLimits:
         _relation(self.republish_s < self.pick_up_s, "republish_s must be shorter than pick_up_s")
         _relation(self.pick_up_s >= 2 * self.heartbeat_s, "pick_up_s must be at least two heartbeats")
         _relation(self.job_wall_s + self.pick_up_s < self.task_deadline_s, "task_deadline_s must outlast one job")
+        _relation(self.project_tasks_at_once <= self.tasks_at_once, "project_tasks_at_once must fit into tasks_at_once")
+        _relation(self.queue_patience_s < self.queue_wait_s, "queue_patience_s must be shorter than queue_wait_s")
         _relation(self.log_keep_s >= 31 * 86_400, "log_keep_s must be at least 31 days: results may come for 30")
         _relation(self.history_keep_s >= self.log_keep_s, "history_keep_s must not be shorter than log_keep_s")
         _relation(self.body_bytes <= 900 * KIB, "body_bytes must fit into one intent: at most 921600")

@@ -220,7 +220,7 @@ class Steering:
         self._end(before, progress, turned)
         return following
 
-    def _end(self, before: Progress, progress: Progress, turned: _Turned) -> list[tuple[str, Event]]:
+    def _end(self, before: Progress, progress: Progress, turned: _Turned) -> None:
         if progress.state in TASK_ENDED and before.state not in TASK_ENDED:
             self._ended(turned.task, turned.states[-1])
 
