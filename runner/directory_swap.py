@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import AbstractSet, Iterator, List, Pattern, Sequence, Set, Tuple
 
+from runner.crash import crash_point
 from runner.errors import StepFailed
 
 STAGING = ".manyarm-swap"
@@ -89,6 +90,7 @@ class DirectorySwap:
             for action, name in moves:
                 with self._place(name) as here:
                     _move(action, here, ours / _NEW / name, ours / _OLD / name)
+                crash_point("swap.moved")
         taken = {name for action, name in moves if action != _AWAY}
         purged = sum(action == _AWAY and name not in taken for action, name in moves)
         return sum(action != _PUT for action, _ in moves) - purged, purged

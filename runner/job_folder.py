@@ -18,6 +18,7 @@ from typing import Any, Dict, List, Tuple
 from runner.contract.errors import JobMalformed
 from runner.contract.fields import Fields, parse_object
 from runner.contract.job import Job
+from runner.crash import crash_point
 from runner.errors import FolderRefused
 
 JOB_MAX_BYTES = 16 * 1024**2
@@ -122,12 +123,14 @@ class JobFolder:
             FolderRefused: a supervisor has or had this folder; a job never runs twice.
         """
         part = self._written("supervisor", own_name(), durable=False)
+        crash_point("folder.naming")
         try:
             os.link(part, self.path / "supervisor")
         except FileExistsError as error:
             raise FolderRefused(f"{self.path} has a supervisor already; a job runs at most once") from error
         finally:
             part.unlink()
+        crash_point("folder.claimed")
         self.work.mkdir(mode=0o700, exist_ok=True)
 
     def read_job(self) -> JobFile:
@@ -173,7 +176,9 @@ class JobFolder:
     def write_outcome(self, outcome: Outcome) -> None:
         self.release_reserve()
         part = self._written("outcome.json", outcome.to_json(), durable=True)
+        crash_point("outcome.written")
         part.rename(self.path / "outcome.json")
+        crash_point("outcome.stored")
         _sync_folder(self.path)
 
     def _written(self, name: str, body: Dict[str, Any], *, durable: bool) -> Path:

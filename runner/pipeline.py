@@ -12,6 +12,7 @@ from typing import List, Protocol, Tuple
 from runner.contract.job import INSTALL, MODES, PREVIEW, SWITCH
 from runner.contract.spool import Stream
 from runner.contract.step_kind import StepKind
+from runner.crash import crash_point
 from runner.deployment import RunningDeployment
 from runner.errors import JobStopped
 from runner.stopping import stopping_at_sigterm
@@ -106,6 +107,7 @@ def _install(step: Step, deployment: RunningDeployment) -> None:
 def _do(convention: Convention, deployment: RunningDeployment) -> None:
     deployment.channel.event({"event": "convention", "name": convention.name, "state": "started"})
     convention.install(deployment)
+    crash_point("convention.done")
     deployment.channel.event({"event": "convention", "name": convention.name, "state": "done"})
 
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Dict, Mapping, Tuple
 from runner import bootstrap as helpers
 from runner.channel import WorkerChannel
 from runner.contract.spool import Stream
+from runner.crash import crash_point
 from runner.errors import ScriptFailed, StepFailed
 from runner.first_line import LINE_MAX_BYTES, Interpreter, found, named_interpreter
 from runner.job_folder import JobFile, JobFolder
@@ -82,7 +83,9 @@ class ScriptRunner:
             stdin=subprocess.DEVNULL,
             pass_fds=self._descriptors,
         )
+        crash_point("script.started")
         code = child.wait()
+        crash_point("script.over")
         self._settle(name, code)
 
     def _command(

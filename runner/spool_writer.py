@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from runner.contract.spool import CHAIN_START, CONTENT_MAX_BYTES, Kind, Stream, encode_record
+from runner.crash import crash_point
 from runner.errors import SpoolFull
 
 FLUSH_AFTER_S = 0.05
@@ -153,6 +154,7 @@ class SpoolWriter:
             written = os.write(self._descriptor, data)
             while written < len(data):
                 written += os.write(self._descriptor, data[written:])
+            crash_point("spool.written")
         except OSError as error:
             os.ftruncate(self._descriptor, self.size)
             self.stop()

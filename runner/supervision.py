@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Mapping, Set
 from runner.channel import SupervisorChannel
 from runner.contract.masking import Patterns, mask_text
 from runner.contract.spool import Stream
+from runner.crash import crash_point
 from runner.errors import RunnerError, SpoolFull
 from runner.job_folder import ACCOUNT_FOLDER, JobFile, JobFolder
 from runner.job_variables import variables_of
@@ -150,6 +151,7 @@ class Supervision:
         os.write(worker.turn[1], b".")
         self._has_begun = True
         worker.go()
+        crash_point("supervision.begun")
         # From here on beside the worker.
         gc.enable()
         import hashlib  # noqa: F401  late: what the first record needs; to load it takes as long as a short script
@@ -284,6 +286,7 @@ class Supervision:
         self.say(Stream.ERROR, f"{message}: ending all processes of the job")
         self._ending = TreeEnding(self.job_file.job.grace_s, now, self._spared)
         self.state, self.message, self.exit_code = state, message, None
+        crash_point("supervision.ending")
 
     def _end_unseen(self, error: Exception) -> None:
         """The supervisor can keep no word more (a full disk, say): end all, and say why in the outcome."""
@@ -297,6 +300,7 @@ class Supervision:
         self.state, self.message, self.exit_code = "failed", sentence, None
 
     def _finish(self) -> None:
+        crash_point("supervision.over")
         with contextlib.suppress(SpoolFull, OSError):
             self._drain()
             for pipe in self._pipes:

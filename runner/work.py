@@ -9,6 +9,7 @@ from typing import Tuple
 from runner.channel import WorkerChannel
 from runner.contract.errors import ContractError
 from runner.contract.spool import Stream
+from runner.crash import crash_point
 from runner.deployment import RunningDeployment
 from runner.errors import RunnerError
 from runner.job_folder import JobFolder
@@ -28,6 +29,7 @@ def do_what_comes(channel: WorkerChannel, service: int, turn: Tuple[int, int]) -
     variables = variables_of(job_file, told["secrets"])
     scripts = ScriptRunner(folder, job_file, variables, told["token"], service, turn, channel)
     if channel.told() is not None:
+        crash_point("worker.told")
         gc.enable()
         _work(RunningDeployment(folder, job_file, variables, channel, scripts))
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from runner.application_folder import ApplicationFolder
+from runner.crash import crash_point
 from runner.deployment import RunningDeployment
 from runner.errors import StepFailed
 
@@ -45,4 +46,5 @@ def _point(pointer: Path, target: str) -> None:
         left.unlink()
     part = pointer.with_name(f".current.{os.urandom(8).hex()}")
     part.symlink_to(target)
+    crash_point("current.pointing")
     part.replace(pointer)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from config.limits import SpokeLimits
 from spokes.agent.errors import JournalFailed, MachineUnreachable, SpoolDamaged
-from spokes.agent.journal import Entry, Journal
+from spokes.agent.journal import Entry, Journal, State
 from spokes.agent.machine import Seen, Watch
 from spokes.agent.reporter import Reporter
-from spokes.agent.results import from_journal, outcome_result, spool_bytes, unknown_result
+from spokes.agent.results import from_journal, outcome_result, plain_result, spool_bytes, unknown_result
 from spokes.agent.shipping import LogShipper
 from spokes.agent.sites import Site
 from spokes.agent.stopping import Stopping
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 LOOK_S = 1.0
 # A frame costs the hub a transaction, whether it holds one record or a thousand: the first words of a run go together.
 _GATHER_S = 0.02
+_NEVER_BEGAN = "nothing of it ran: the spoke was ended as it was about to start this job, and nobody starts it any more"
 
 
 class Follower:
@@ -83,6 +84,8 @@ class Follower:
                 shipper.ship(seen)
             else:
                 shipper.settle()
+            if seen.unclaimed and self._was_promised_only(entry):
+                return self._never_began(entry)
             if seen.lost:
                 known = f"its supervisor ended without a word after {watch.position.records} records of output"
                 known += f"; {seen.ended} processes that it had left were ended" if seen.ended else ""
@@ -92,6 +95,19 @@ class Follower:
                 # A daemon that leaves may have left artifacts behind: the next one brings them.
                 return None if self._stopping.is_set() else result
         return None
+
+    def _was_promised_only(self, entry: Entry) -> bool:
+        """Nobody saw it run, and no power cut has taken away who claimed its folder."""
+        return entry.state in {State.ACCEPTED, State.STARTING} and self._journal.is_of_this_boot(entry.cid)
+
+    def _never_began(self, entry: Entry) -> Result | None:
+        """A daemon ended between the promise to start it and the start."""
+        if self._stopping.is_set():
+            return None
+        if entry.result:
+            return from_journal(entry.result)
+        logger.warning("job was never started", extra={"job": entry.cid})
+        return plain_result(EndState.FAILED, _NEVER_BEGAN, at_ms=self._now_ms())
 
     def _result_without_outcome(self, entry: Entry, watch: Watch, known: str) -> Result | None:
         """What an earlier daemon said stays said; nothing is lost by one that leaves."""

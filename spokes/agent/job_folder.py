@@ -31,6 +31,8 @@ JOB, SUPERVISOR, SPOOL, SHIPPED, OUTCOME, CANCEL, WORK = (
 OUTCOME_MAX = 8 * 1024 * 1024
 # A supervisor that this daemon's predecessor started writes its name within this time, or never.
 APPEARS_WITHIN_S = 3.0
+# Whoever is named so has claimed a folder for nobody.
+_NOBODY = ProcessName(0, 0, "")
 
 
 def folder_of(cid: str) -> str:
@@ -113,7 +115,8 @@ class FolderWatch:
         after = after_whole_records(data, self.position, limit)
         data = data[: after.offset - self.position.offset]
         self.position = after
-        return Seen(data, after, outcome, lost=ended and outcome is None and not data)
+        lost = ended and outcome is None and not data
+        return Seen(data, after, outcome, lost, unclaimed=lost and claim_for_nobody(self._folder))
 
     def _has_ended(self) -> bool:
         if self._knows_process:
@@ -152,6 +155,27 @@ def supervisor_of(folder: Path) -> ProcessName | None:
         return ProcessName(int(found["pid"]), int(found["start_time"]), str(found["boot_id"]))
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def claim_for_nobody(folder: Path) -> bool:
+    """Make sure that no supervisor does this job any more; False where one has claimed its folder.
+
+    A supervisor claims it by the same name before it runs anything, and leaves where the name is taken.
+    """
+    claim = folder / f".{SUPERVISOR}.nobody"
+    try:
+        write_private(claim, json.dumps({"pid": 0, "start_time": 0, "boot_id": ""}).encode(), durable=False)
+        os.link(claim, folder / SUPERVISOR)
+    except FileExistsError:
+        return supervisor_of(folder) == _NOBODY
+    except FileNotFoundError:
+        # Without a folder there is nothing to claim.
+        return not folder.exists()
+    except OSError:
+        return False
+    finally:
+        claim.unlink(missing_ok=True)
+    return True
 
 
 def end_what_is_left(folder: Path) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from spokes.agent.errors import JournalFailed
+from spokes.agent.processes import boot_id
 
 Answer = TypeVar("Answer")
 
@@ -43,7 +44,10 @@ CREATE TABLE IF NOT EXISTS command (
     reported_at INTEGER
 ) STRICT;
 CREATE INDEX IF NOT EXISTS command_open ON command (state) WHERE reported_at IS NULL;
+CREATE TABLE IF NOT EXISTS boot (id TEXT PRIMARY KEY, after INTEGER NOT NULL) STRICT;
 """
+# Which commands came before this boot of the machine: those that its first daemon found.
+_THIS_BOOT = "INSERT OR IGNORE INTO boot (id, after) SELECT ?, COALESCE(MAX(rowid), 0) FROM command"
 _COLUMNS = (
     "cid, mid, ses, seq, op, job_sha256, frame_sha256, state, result, result_sha256, exp, runner, capability, "
     "accepted_at, reported_at"
@@ -142,6 +146,7 @@ class Journal:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.executescript(_SCHEMA)
+        self._connection.execute(_THIS_BOOT, (boot_id(),))
         self._frame_after_start = "frame" if keeps_commands else "NULL"
         self._pen = threading.Lock()
         self._came_again: set[str] = set()
@@ -215,6 +220,16 @@ class Journal:
     def newest(self, entry: Entry) -> Entry:
         """An open entry with the frame that an answer refers to now: another one once its command came again."""
         return (self.entry(entry.cid) or entry) if entry.cid in self._came_again else entry
+
+    def is_of_this_boot(self, cid: str) -> bool:
+        """Whether the command came since the machine was started: what it left on the disk is there still."""
+        row = self._read(
+            lambda database: database.execute(
+                "SELECT command.rowid > boot.after FROM command, boot WHERE command.cid = ? AND boot.id = ?",
+                (cid, boot_id()),
+            ).fetchone()
+        )
+        return bool(row and row[0])
 
     def frame(self, cid: str) -> bytes | None:
         """The sealed frame of a command, as long as it is kept."""

@@ -45,8 +45,8 @@ class Seen:
 
     `data` are whole records of the spool from where the watch stood, `after` is where it stands now. `outcome` is the
     file of that name, given as soon as it exists, though there may be more data. `lost`: no outcome, no more data, and
-    no supervisor that could still write any; `ended` processes that it left behind were killed. `cut_off`: nobody could
-    look just now.
+    no supervisor that could still write any; `ended` processes that it left behind were killed. `unclaimed`: lost, and
+    no supervisor has had the job, nor will one. `cut_off`: nobody could look just now.
     """
 
     data: bytes
@@ -55,6 +55,7 @@ class Seen:
     lost: bool
     cut_off: bool = False
     ended: int = 0
+    unclaimed: bool = False
 
 
 class Watch(Protocol):

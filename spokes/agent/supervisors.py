@@ -17,11 +17,11 @@ from typing import IO
 
 from spokes.agent.errors import CannotStart
 from spokes.agent.home import SpokeHome
-from wire.crash import crash_point
+from wire.crash import VARIABLE, crash_point
 
 logger = logging.getLogger(__name__)
 
-_PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
+_PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", VARIABLE)
 _STANDBY_AFTER_S = 0.05
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -15,7 +15,6 @@ from wire.crash import VARIABLE
 
 ROOMS = ("wire", "hub", "spokes", "runner", "portal", "config")
 ITSELF = {Path("wire/crash.py"), Path("runner/crash.py")}
-HERE = Path(__file__).parent
 # Whoever passes three points, of its own room's kind, and says what it has passed.
 PASSING = """
 from {room}.crash import crash_point
@@ -46,7 +45,7 @@ def test_each_point_stands_once_in_the_code_and_has_its_row():
 
 
 def test_each_row_is_tried_by_a_test():
-    text = "".join(path.read_text() for path in HERE.glob("test_*.py") if path != Path(__file__))
+    text = "".join(path.read_text() for path in Path("tests").rglob("test_*.py") if path.name != Path(__file__).name)
     assert [row.process for row in rows() if f'trials("{row.process}")' not in text] == []
 
 

@@ -1,5 +1,6 @@
 """The spoke's daemon ends itself at each of its crash points; the next one goes on, and nothing else is touched."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -89,6 +90,11 @@ class Rig:
 
     def result(self, cid: str) -> Result:
         return self.world.end.result(cid, LIMIT_S)
+
+    def supervise(self) -> list[str]:
+        """The command that supervises a folder, as the daemon gives it."""
+        folder = self.world.home.root / "runners" / self.world.runner.sha256
+        return [sys.executable, "-I", "-S", "-B", str(folder), "supervise"]
 
     def words(self) -> str:
         return (self.folder / "spoke.log").read_text()[-3000:]
@@ -237,6 +243,44 @@ def test_a_daemon_that_ends_there_costs_no_start_no_line_and_no_result(rig: Rig,
         assert lines == [f"line {number + 1}" for number in range(begun.lines)]
     assert_one_end(rig, begun.cid)
     assert_cleared(rig, begun.cid)
+
+
+@pytest.mark.parametrize("row", trials("supervisor"))
+def test_a_supervisor_that_ends_there_starts_nothing_twice_and_leaves_nothing_running(
+    rig: Rig, tmp_path: Path, row: Row
+) -> None:
+    """It, or its worker; the daemon that started it goes on."""
+    rig.ready()
+    assert rig.process is not None
+    daemon, witness = rig.process.pid, tmp_path / "witness"
+    rig.tell(row.point)
+    begun = AMID[row.amid](rig, witness)
+    result = rig.result(begun.cid)
+    assert not rig.order.exists()
+    starts = witness.read_text().split().count("start") if witness.exists() else 0
+    assert (str(result.state) in row.ends, starts in row.starts) == (True, True), (result, starts, rig.words())
+    until(lambda: not processes_of(begun.cid), f"of {begun.cid} there live {processes_of(begun.cid)}", LIMIT_S)
+    if str(result.state) == "succeeded":
+        assert witness.read_text().split() == ["start", "end"]
+    # What the result announces of the log is there, and nobody does the job once more.
+    rig.world.end.whole_log(begun.cid)
+    again = [*rig.supervise(), str(rig.job_folder(begun.cid))]
+    said = subprocess.run(again, input=b'{"secrets":{},"go":true}\n', capture_output=True, check=False)
+    assert (said.returncode, b"at most once" in said.stderr) == (4, True), said
+    assert (rig.process.pid, rig.process.poll()) == (daemon, None)
+    assert_one_end(rig, begun.cid)
+    assert_cleared(rig, begun.cid)
+
+
+def processes_of(cid: str) -> list[int]:
+    """Those that live and carry the mark of this job in the environment that they were started with."""
+    found = []
+    for place in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, IndexError):
+            if place.name.isdigit() and f"MANYARM_JOB={cid}".encode() in (place / "environ").read_bytes():
+                state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+                found += [int(place.name)] if state not in "ZX" else []
+    return found
 
 
 def assert_one_end(rig: Rig, cid: str) -> None:
