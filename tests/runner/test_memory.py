@@ -206,7 +206,7 @@ FILES = {
     "a text of 15 MB in a wide alphabet": ("a.html", "#{Name}\U0001f600" + "z" * 15_000_000, {"substitute_in": ["*"]}, False),
     "a text that grows": ("a.html", "#{each a in List}#{each b in List}#{Text}#{/each}#{/each}", {"substitute_in": ["*"]}, False),
     "a pattern on much": ("a.html", '#{Much | Replace "(x+x+)+y" z}', {"substitute_in": ["*"]}, True),
-    "JSON of 4 MB": ("a.json", json.dumps([{"a": [n]} for n in range(250_000)]), {"structured": ["*"]}, True),
+    "JSON of 4 MB": ("a.json", "[{}" + ', {"a": [1234]}' * 250_000 + "]", {"structured": ["*"]}, True),
     "JSON of deep lists": ("a.json", "[" * 2_000_000, {"structured": ["*"]}, False),
     "YAML of many small lists": ("a.yaml", "[" + "[]," * 20_000 + "]", {"structured": ["*"]}, True),
     "XML of 15,000 elements": ("a.xml", "<r>" + '<a k="v"/>\n' * 15_000 + "<b>1</b></r>", {"structured": ["*"]}, True),
