@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
@@ -48,6 +49,7 @@ from hub.orchestrator import retention
 from hub.orchestrator.admitting import QueueLimits
 from hub.orchestrator.catching_up import CatchingUp, CatchingUpParts
 from hub.orchestrator.engine import Engine
+from hub.orchestrator.leases import CHORES
 from hub.orchestrator.parts import EngineLimits, EngineParts, Loop, TrustState
 from hub.orchestrator.planner import PlanLimits
 from hub.orchestrator.recent import Recent
@@ -88,6 +90,8 @@ _HEALTH_SWEEP_S = 1.0
 _HOUR_S = 3600.0
 _SWITCH_S = 0.0005
 _DELIVER_S = 10.0
+# An engine that is stopped, or cut off, holds what the broker gave it until the broker misses two of these.
+_HEARTBEAT_S = 10
 
 
 # The engine
@@ -128,7 +132,9 @@ def engine(settings: HubSettings, kek: Kek, *, house: bool = False) -> RunningEn
     publish_newest_runner(vault, seals, store)
     with connection():
         tls = endpoint.tls_context(settings, trust_chain())
-    broker = AmqpConnection(endpoint.hub_url(settings, vault), name="engine", tls=tls, declare=hub_topology())
+    broker = AmqpConnection(
+        endpoint.hub_url(settings, vault), name="engine", tls=tls, heartbeat_s=_HEARTBEAT_S, declare=hub_topology()
+    )
     accounts = BrokerAccounts(_account_parts(settings, vault, broker))
     built = _EngineRooms(settings, vault, seals, hub_id, store, broker, accounts)
     return RunningEngine(built.engine(house=house), broker)
@@ -232,22 +238,23 @@ class _EngineRooms:
                 loops=self._loops,
             )
         )
-        checks = self._checks(made)
+        checks, alone = self._checks(made), partial(made.leases.alone, CHORES)
         self._loops += [
             Loop("broker", self._accounts.run),
             Loop("intents", self._answering(made).run),
             _sweeping("enrolments", _SWEEP_S, self._enrolments().sweep),
-            _sweeping("artifacts", _SWEEP_S, self._intake().sweep),
-            _sweeping("rollout", _SWEEP_S, self._rollout(made).sweep),
-            _sweeping("fleet", _SWEEP_S, self._fleet().sweep),
-            _sweeping("health", _HEALTH_SWEEP_S, checks.sweep),
-            _sweeping("catching up", _HEALTH_SWEEP_S, self._catching_up(made).sweep),
-            _sweeping("past checks", _HOUR_S / 60, checks.tidy),
+            _sweeping("artifacts", _SWEEP_S, alone(self._intake().sweep)),
+            _sweeping("rollout", _SWEEP_S, alone(self._rollout(made).sweep)),
+            _sweeping("fleet", _SWEEP_S, alone(self._fleet().sweep)),
+            _sweeping("health", _HEALTH_SWEEP_S, alone(checks.sweep)),
+            _sweeping("catching up", _HEALTH_SWEEP_S, alone(self._catching_up(made).sweep)),
+            _sweeping("past checks", _HOUR_S / 60, alone(checks.tidy)),
             *([_sweeping("house spokes", _SLOW_SWEEP_S, self._house_spokes().sweep)] if house else []),
-            _sweeping("keys", _SLOW_SWEEP_S, self._upkeep().sweep),
-            _sweeping("checkpoints", _SLOW_SWEEP_S, self._checkpoint),
-            _sweeping("housekeeping", _HOUR_S, self._housekeeping),
-            _sweeping("old tasks", _HOUR_S, self._take_back),
+            _sweeping("seals", _SLOW_SWEEP_S, self._refresh_seals),
+            _sweeping("keys", _SLOW_SWEEP_S, alone(self._upkeep().sweep)),
+            _sweeping("checkpoints", _SLOW_SWEEP_S, alone(self._checkpoint)),
+            _sweeping("housekeeping", _HOUR_S, alone(self._housekeeping)),
+            _sweeping("old tasks", _HOUR_S, alone(self._take_back)),
         ]
         return made
 
@@ -365,6 +372,11 @@ class _EngineRooms:
             return renew_if_due(self._seals, self._command_key(), self._hub_id, now_ms() // 1000)
 
         return Upkeep(UpkeepParts(lambda: Itself(now_ms(), self._vault, self._seals), recertify))
+
+    def _refresh_seals(self) -> None:
+        """Which keys may have sealed a row: another process may have rotated them."""
+        with connection():
+            self._seals.refresh()
 
     def _beside(self, spoke: Spoke) -> Whereabouts | None:
         if not stands_here(spoke, house_homes(self._settings, self._hub_id)):

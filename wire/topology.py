@@ -77,12 +77,20 @@ class Exchange:
 class Queue:
     """Always durable; limits stand in policies, for a queue's arguments can never change.
 
-    `passing`: all that it holds stands in rows too, so one of another type may be removed for it.
+    `passing`: all that it holds stands in rows too, so one of another type may be removed for it. `ordered`: of those
+    who consume one gets everything, in order, until it is gone; then the next one does, beginning with what the first
+    had not answered.
     """
 
     name: str
     quorum: bool = False
     passing: bool = False
+    ordered: bool = False
+
+    @property
+    def arguments(self) -> dict[str, str | bool]:
+        kind: dict[str, str | bool] = {"x-queue-type": "quorum"} if self.quorum else {}
+        return kind | ({"x-single-active-consumer": True} if self.ordered else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +246,9 @@ def hub_topology() -> Topology:
             Exchange(DEAD, "topic"),
         ),
         queues=(
-            Queue(HUB_RESULTS, quorum=True),
-            Queue(HUB_LOGS),
-            Queue(HUB_BEATS),
+            Queue(HUB_RESULTS, quorum=True, ordered=True),
+            Queue(HUB_LOGS, ordered=True),
+            Queue(HUB_BEATS, passing=True, ordered=True),
             Queue(HUB_INTENTS, passing=True),
             Queue(HUB_DEAD, quorum=True),
         ),

@@ -118,15 +118,16 @@ class BrokerAdmin:
 
     def _declare_queue(self, queue: Queue) -> None:
         path = f"queues/{topology.VHOST}/{_word(queue.name)}"
-        body = {"durable": True, "arguments": {"x-queue-type": "quorum"} if queue.quorum else {}}
+        body = {"durable": True, "arguments": queue.arguments}
         try:
             self._put(path, body)
         except AdminRefused as refusal:
-            # What an earlier release has declared: a queue's type cannot change.
-            if not queue.passing or refusal.status != _INEQUIVALENT:
+            # What an earlier release has declared: a queue's type cannot change. What holds something stays, and it is
+            # tried again.
+            if refusal.status != _INEQUIVALENT:
                 raise
             logger.info("queue of another type is made anew", extra={"queue": queue.name})
-            self._delete(path)
+            self._delete(path if queue.passing else f"{path}?if-empty=true")
             self._put(path, body)
 
     def delete_queue(self, name: str) -> None:

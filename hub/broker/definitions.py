@@ -73,7 +73,7 @@ def _topology(part: Topology) -> Document:
                 "vhost": topology.VHOST,
                 "durable": True,
                 "auto_delete": False,
-                "arguments": {"x-queue-type": "quorum"} if queue.quorum else {},
+                "arguments": queue.arguments,
             }
             for queue in part.queues
         ],

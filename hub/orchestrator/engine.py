@@ -6,12 +6,18 @@
     …                           loops of other rooms: intents, the gateway's inbox, roll-outs
 
 Every loop catches what it did not foresee, says so, and goes on. Waiting is done on rows: a thread may end at any line.
+
+Several engines work on one PostgreSQL. Each answers intents, seals and publishes what any of them has decided, and
+fires timers: it claims rows. One at a time hears spokes: the broker gives each of their queues to one consumer, so
+that what a spoke says is taken in its order. What else one alone should do is leased (leases.py, nodes.py).
 """
 
 import logging
 from dataclasses import replace
 from threading import Event, Thread
 from typing import Any
+
+from peewee import PeeweeException
 
 from hub.orchestrator.carried import Carried
 from hub.orchestrator.events import Event as TaskEvent
@@ -20,6 +26,7 @@ from hub.orchestrator.held import HeldResults
 from hub.orchestrator.inbox import Inbox
 from hub.orchestrator.log_fetch import LogFetches
 from hub.orchestrator.log_inbox import LogInbox
+from hub.orchestrator.nodes import Presence
 from hub.orchestrator.opening import Door
 from hub.orchestrator.outbox import Publisher
 from hub.orchestrator.parts import EngineLimits, EngineParts, Loop, TrustState
@@ -53,6 +60,8 @@ class Engine:
         publisher: The outbox; woken by itself after each commit.
         clockwork: The timers, for whoever drives them by hand.
         quarantine: What was refused.
+        leases: Of this node: what one node alone does.
+        presence: Of this node among the others.
     """
 
     def __init__(self, parts: EngineParts) -> None:
@@ -61,6 +70,7 @@ class Engine:
             parts, trust=Recent(parts.trust), boxes=Recent(parts.boxes), command_key=Recent(parts.command_key)
         )
         self._parts = parts
+        self.leases = parts.leases
         store = TaskStore(parts.vault)
         self.quarantine = QuarantineRing(parts.clock_ms, parts.limits.quarantine)
         self.steering = Steering(parts.vault, store, parts.clock_ms, self.wake, parts.queue_limits)
@@ -78,12 +88,14 @@ class Engine:
         logs = LogInbox(parts, door, replies, held, masks, fetches, cap_bytes=parts.plan_limits.out_bytes)
         carried = Carried(parts, self.quarantine, self.sessions)
         self.inbox = Inbox(parts, door, self.quarantine, self.sessions, replies, logs, held, carried)
+        self.presence = Presence(parts.leases, self.publisher.take_over, parts.node)
         self._stop = Event()
         self._threads: list[Thread] = []
 
     def start(self) -> None:
         """Start every loop; returns at once."""
         self._stop.clear()
+        self.presence.arrive()
         loops = (*self._loops(), *self._parts.loops)
         self._threads = [Thread(target=self._serve, args=(loop,), name=loop.name, daemon=True) for loop in loops]
         for thread in self._threads:
@@ -100,6 +112,11 @@ class Engine:
         if left:
             logger.warning("loops did not end in time", extra={"loops": ", ".join(left)})
         self._threads = []
+        try:
+            self.presence.leave()
+        except PeeweeException as error:
+            # Our leases run out by themselves.
+            logger.warning("left without a word", extra={"reason": str(error)})
 
     def wake(self) -> None:
         """There may be something to send."""
@@ -140,6 +157,7 @@ class Engine:
             Loop("beats", self.inbox.run_beats),
             Loop("outbox", self.publisher.run),
             Loop("clock", self.clockwork.run),
+            Loop("presence", self.presence.run),
         )
 
     def _serve(self, loop: Loop) -> None:

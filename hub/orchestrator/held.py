@@ -6,8 +6,10 @@ nothing), until the log's thread has the last record in, or its time is over.
 
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 from hub.orchestrator.opening import Opened
+from hub.storage.models import Job
 from wire.connection import Delivery
 
 HELD_MAX = 400
@@ -41,6 +43,15 @@ class HeldResults:
         with self._lock:
             found = self._held.get(cid)
         return found.opened if found is not None and records >= found.records else None
+
+    def come_elsewhere(self) -> list[Opened]:
+        """Those whose log is in, as the rows say: another engine takes the logs."""
+        with self._lock:
+            waiting = dict(self._held)
+        if not waiting:
+            return []
+        rows: Any = Job.select(Job.id, Job.log_next_record).where(Job.id.in_(list(waiting))).tuples()
+        return [waiting[cid].opened for cid, records in rows if records >= waiting[cid].records]
 
     def overdue(self, now_ms: int) -> list[Opened]:
         with self._lock:

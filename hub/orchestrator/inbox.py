@@ -19,8 +19,9 @@ from hub.orchestrator.parts import EngineParts
 from hub.orchestrator.quarantine import QuarantineRing
 from hub.orchestrator.replies import Replies
 from hub.orchestrator.sessions import Sessions
-from hub.storage.database import connection, database_is_away, write_tx
+from hub.storage.database import connection, database_is_away, is_postgres, write_tx
 from wire.connection import Delivery, Subscription
+from wire.crash import crash_point
 from wire.envelope import MessageType
 from wire.errors import Code, Refused
 from wire.topology import HUB_BEATS, HUB_LOGS, HUB_RESULTS
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _WAIT_S = 0.5
 _PAUSE_S = 1.0
+_LOOK_EVERY_MS = 200
 _UNFORESEEN = "UNFORESEEN"
 # Where an envelope names its type: docs/protocol.md.
 _TYPE_AT = slice(4, 6)
@@ -58,6 +60,7 @@ class Inbox:
         self._logs = logs
         self._held = held
         self._carried = carried
+        self._looked_ms = 0
         self._early = EarlyFrames(parts.limits.early_s)
 
     def run_results(self, stop: Event) -> None:
@@ -130,14 +133,24 @@ class Inbox:
 
     def _result_part(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         opened = self._door.open(self._carried.without_enrolments(deliveries))
-        # Those whose log did not come in time are counted without it.
-        overdue = self._held.overdue(self._parts.clock_ms())
+        overdue = self._overdue()
         kept: list[Opened] = []
         if opened or overdue:
             kept = self._in_one_or_singly(opened, overdue)
+            crash_point("replies.committed")
         waiting = {id(item.delivery) for item in kept}
         answered = [delivery for delivery in deliveries if id(delivery) not in waiting]
         return [*answered, *self._held.take_settled()]
+
+    def _overdue(self) -> list[Opened]:
+        """Results whose log did not come in time are counted without it, as are those whose log another engine took."""
+        now_ms = self._parts.clock_ms()
+        overdue = self._held.overdue(now_ms)
+        if not is_postgres() or now_ms - self._looked_ms < _LOOK_EVERY_MS:
+            return overdue
+        self._looked_ms = now_ms
+        known = {item.cid for item in overdue}
+        return overdue + [item for item in self._held.come_elsewhere() if item.cid not in known]
 
     def _in_one_or_singly(self, opened: Sequence[Opened], overdue: Sequence[Opened]) -> list[Opened]:
         try:
@@ -174,6 +187,7 @@ class Inbox:
                 kept = self._replies.take([item for item in opened if item.received.kind in _REPLIES])
                 if overdue:
                     self._replies.take(overdue, waiting_allowed=False)
+                crash_point("replies.taken")
         except BaseException:
             for item in opened:
                 self._held.drop(item)

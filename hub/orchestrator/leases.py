@@ -8,17 +8,22 @@ it: whatever must not be done twice is fenced in the transaction that does it, o
 database's (`Leases`), so nodes whose clocks differ agree. SQLite has one engine, by its file lock, and needs none.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from hub.errors import Unavailable
-from hub.storage.database import connection, database_clock_ms, is_postgres, write_tx
+from hub.storage.database import connection, database_clock_ms, guarded, is_postgres, write_tx
 from hub.storage.models import Lease, Node
 from hub.storage.prepared import Prepared, hole
 
+logger = logging.getLogger(__name__)
+
 TERM_MS = 10_000
+CHORES = "chores"
+"""Whatever sweeps over all rows, and costs as much whoever does it."""
 _RENEW_S = TERM_MS / 3000
 
 _TAKE = Prepared(
@@ -50,8 +55,9 @@ def fence(name: str, holder: str, now_ms: int) -> None:
     Raises:
         LeaseLost: somebody else has it, or its term is over.
     """
-    row = Lease.select().where(Lease.name == name)
-    lease: Lease | None = (row.for_update() if is_postgres() else row).first()
+    row: Any = Lease.select().where(Lease.name == name)
+    # Several threads of the holder may be at it; who would take it from him waits for all of them.
+    lease: Lease | None = (row.for_update("FOR SHARE") if is_postgres() else row).first()
     if lease is None or lease.holder != holder or lease.until <= now_ms:
         raise LeaseLost(f"the lease {name!r} is another node's", code="LEASE_LOST")
 
@@ -118,10 +124,28 @@ class Leases:
         Raises:
             LeaseLost: it is not.
         """
-        if self._is_shared():
+        if not self._is_shared():
+            return
+        try:
+            fence(name, self.holder, self._clock_ms())
+        except LeaseLost:
             with self._lock:
                 self._asked.pop(name, None)
-            fence(name, self.holder, self._clock_ms())
+            raise
+
+    def alone(self, name: str, act: Callable[[], object]) -> Callable[[], None]:
+        """The same act, done where it is ours to do; each transaction of it is fenced."""
+
+        def act_alone() -> None:
+            if not self.held(name):
+                return
+            try:
+                with guarded(lambda: self.fence(name)):
+                    act()
+            except LeaseLost as lost:
+                logger.info("left to another node", extra={"lease": name, "reason": lost.detail})
+
+        return act_alone
 
     def release(self) -> None:
         """We leave: another one may go on at once."""

@@ -28,6 +28,7 @@ from hub.storage.database import connection, is_postgres, is_writing, write_tx
 from hub.storage.models import IssuedFrame, Job, Outbox, SpokeSession
 from hub.storage.prepared import Prepared, hole, holes
 from wire.connection import Outgoing
+from wire.crash import crash_point
 from wire.errors import Refused, Unroutable
 from wire.exchange import Sealed
 from wire.topology import COMMANDS
@@ -112,19 +113,17 @@ class Publisher:
                 due = self._waiting.due(_LITTLE + 1)
                 if len(due) > _LITTLE:
                     return False
-                self._send(due)
+                return self._send(due) == len(due)
         except Exception:
             # It is committed: the other thread sends it, or says what is the matter.
             logger.exception("outbox round failed")
             return False
         finally:
             self._turn.release()
-        return True
 
     def run(self, stop: Event) -> None:
         """Serve until the event is set; what goes wrong is logged, and tried again."""
         with connection():
-            self._adopt()
             self._serving = True
             while not stop.is_set():
                 try:
@@ -142,21 +141,32 @@ class Publisher:
         with self._turn:
             self._put_back_failed()
             self._put_back_unaccepted()
-            return self._send(self._waiting.due(self._parts.limits.batch))
+            due = self._waiting.due(self._parts.limits.batch)
+            self._send(due)
+            return bool(due)
 
-    def _send(self, due: Sequence[Due]) -> bool:
+    def _send(self, due: Sequence[Due]) -> int:
+        """How many went, or never will; where another engine moved a session's number first, ours goes next time."""
         if not due:
-            return False
+            return 0
         self._sealer.begin(item.session.spoke for item in due)
         made, unsendable = self._seal(due)
+        crash_point("outbox.sealed")
         going = self._note(made, unsendable)
+        crash_point("outbox.noted")
         self._publish(going)
-        return bool(going or unsendable)
+        crash_point("outbox.published")
+        return len(going) + len(unsendable)
 
     def _wait(self) -> None:
         with self._changed:
             if not self._woken and not self._failed:
                 self._changed.wait(_IDLE_S)
+
+    def take_over(self, _node: str) -> None:
+        """Another engine has died, or we are the first one."""
+        self._adopt()
+        self._call()
 
     def _adopt(self) -> None:
         """What a former process had sealed and perhaps not sent: the same cid again does no harm."""

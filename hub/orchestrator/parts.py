@@ -6,8 +6,9 @@ from threading import Event
 from typing import Protocol
 
 from hub.orchestrator.admitting import QueueLimits
+from hub.orchestrator.leases import Leases
 from hub.orchestrator.planner import PlanLimits
-from hub.storage.models import now_ms
+from hub.storage.models import new_row_id, now_ms
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
 from wire.connection import Connection
@@ -134,6 +135,8 @@ class EngineParts:
         carriers: Which relay may carry for which spoke.
         declare_mailbox: Makes a spoke's queue anew when the broker has lost it.
         loops: More threads: intents, the gateway's inbox, roll-outs.
+        node: This engine's name, as people read it; "": machine and process.
+        leases: What this one of several engines does alone.
     """
 
     vault: Vault
@@ -150,3 +153,5 @@ class EngineParts:
     plan_limits: PlanLimits = field(default_factory=PlanLimits)
     queue_limits: QueueLimits = field(default_factory=QueueLimits)
     loops: Sequence[Loop] = ()
+    node: str = ""
+    leases: Leases = field(default_factory=lambda: Leases(new_row_id()))

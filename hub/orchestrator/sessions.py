@@ -20,7 +20,7 @@ from hub.infrastructure.target_health import spoke_says
 from hub.infrastructure.targets import set_health
 from hub.orchestrator.parts import EngineParts
 from hub.states import Health, OutboxKind, OutboxState
-from hub.storage.database import current_transaction
+from hub.storage.database import current_transaction, is_postgres
 from hub.storage.models import FormerKey, Introduction, Outbox, Spoke, SpokeConflict, SpokeSession, Target, TrustFrame
 from hub.storage.models.table import canonical_json
 from hub.storage.prepared import Prepared, PreparedRows, hole
@@ -54,6 +54,7 @@ _SILENT = Prepared(
 # A beat that was sealed as the session changed may come after the first one of the next session.
 _CHANGE_OVER_MS = 2_000
 _CONFLICT_SAID_MS = 3600 * 1000
+_OTHERS_SAY_MS = 30_000
 _CONFLICT_KEPT_MS = 24 * 3600 * 1000
 
 
@@ -63,8 +64,8 @@ class Sessions:
     def __init__(self, parts: EngineParts, wake: Callable[[], None]) -> None:
         self._parts = parts
         self._wake = wake
-        self._health: dict[str, tuple[Health, str]] = {}
-        self._conflicts: dict[str, tuple[int, str]] | None = None
+        self._health: dict[str, tuple[Health, str, int]] = {}
+        self._conflicts: tuple[int, dict[str, tuple[int, str]]] | None = None
         self.forget_keys: Callable[[], None] = _nothing
         """Told when a key has replaced another one: what was looked up before does not count any more."""
         self.rollback = ""
@@ -194,6 +195,8 @@ class Sessions:
         load = {name: getattr(body.load, name) for name in ("cpu_percent", "memory_mb", "disk_free_mb", "jobs_running")}
         _SEEN.run(id=spoke, at=now_ms, load=canonical_json(load))
         if not session.live:
+            # Another engine may have called it silent.
+            self._health.pop(spoke, None)
             self._went_live(session, now_ms)
             self._take_over_key(spoke, received)
         if self._is_double(spoke, now_ms):
@@ -212,9 +215,11 @@ class Sessions:
         return True
 
     def _known_conflicts(self) -> dict[str, tuple[int, str]]:
-        if self._conflicts is None:
-            self._conflicts = {row.spoke: (row.at, row.words) for row in SpokeConflict.select()}
-        return self._conflicts
+        now_ms = self._parts.clock_ms()
+        if self._conflicts is None or (is_postgres() and now_ms - self._conflicts[0] > _OTHERS_SAY_MS):
+            found = {row.spoke: (row.at, row.words) for row in SpokeConflict.select()}
+            self._conflicts = (now_ms, found)
+        return self._conflicts[1]
 
     def _went_live(self, session: SpokeSession, now_ms: int) -> None:
         """The former session ends, and what it was sent and never accepted is sealed anew."""
@@ -293,10 +298,15 @@ class Sessions:
         return Health.HEALTHY, ""
 
     def _set_health(self, spoke: str, health: Health, reason: str) -> None:
-        if self._health.get(spoke) == (health, reason):
+        now_ms = self._parts.clock_ms()
+        *said, at_ms = self._health.get(spoke, (None, "", 0))
+        # Where other engines may have said something else meanwhile, it is said again now and then.
+        if said == [health, reason] and not (is_postgres() and now_ms - at_ms > _OTHERS_SAY_MS):
             return
-        self._health[spoke] = (health, reason)
-        spoke_says(spoke, health, reason, self._parts.clock_ms())
+        spoke_says(spoke, health, reason, now_ms)
+        # What is not committed was not said.
+        said_now = (health, reason, now_ms)
+        current_transaction().after_commit.append(lambda: self._health.update({spoke: said_now}))
 
     def _welcome_again(self, session: SpokeSession) -> None:
         Outbox.update(state=OutboxState.WAITING).where(

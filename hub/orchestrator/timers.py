@@ -11,14 +11,16 @@ from typing import Any
 from hub.orchestrator import waiting
 from hub.orchestrator.events import Event as TaskEvent
 from hub.orchestrator.events import TimerFired
+from hub.orchestrator.leases import CHORES
 from hub.orchestrator.log_fetch import LogFetches
 from hub.orchestrator.parts import EngineParts
 from hub.orchestrator.sessions import Sessions
 from hub.orchestrator.steering import Steering
 from hub.states import OutboxKind, OutboxState
-from hub.storage.database import connection, write_tx
+from hub.storage.database import connection, is_postgres, write_tx
 from hub.storage.models import IssuedFrame, Outbox, SpokeSession, Timer
 from hub.storage.prepared import Prepared, hole
+from wire.crash import crash_point
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +75,10 @@ class Clockwork:
         """What is due now."""
         now_ms = self._parts.clock_ms()
         self._fire(now_ms)
+        self._parts.leases.alone(CHORES, lambda: self._do_chores(now_ms))()
+
+    def _do_chores(self, now_ms: int) -> None:
+        """Sweeps over all rows, which one node does for all."""
         for number, (every_ms, chore) in enumerate(self._chores):
             if now_ms - self._done_at.get(number, 0) >= every_ms:
                 self._done_at[number] = now_ms
@@ -82,12 +88,13 @@ class Clockwork:
         if _DUE.first(now_ms=now_ms) is None:
             return
         with write_tx():
-            due = list(Timer.select().where(Timer.due_at <= now_ms).order_by(Timer.due_at).limit(_TIMERS_AT_ONCE))
+            due = _claimed(Timer.select().where(Timer.due_at <= now_ms).order_by(Timer.due_at).limit(_TIMERS_AT_ONCE))
             events: dict[str, list[TaskEvent]] = {}
             for timer in due:
                 events.setdefault(timer.task, []).append(TimerFired(timer.name))
             Timer.delete().where(Timer.id.in_([timer.id for timer in due])).execute()
             self._steering.feed(events)
+            crash_point("timers.fired")
 
     def _sweep_sessions(self, _: int) -> None:
         if self._sessions.silent():
@@ -114,3 +121,8 @@ class Clockwork:
             SpokeSession.delete().where(
                 ~SpokeSession.live, SpokeSession.last_counter == 0, SpokeSession.opened_at < now_ms - _DAY_MS
             ).execute()
+
+
+def _claimed(query: Any) -> list[Timer]:
+    """Those that no other engine is at; ours until the end of the transaction."""
+    return list(query.for_update("FOR UPDATE SKIP LOCKED") if is_postgres() else query)

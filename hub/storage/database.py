@@ -6,6 +6,7 @@ work in `with connection():`.
 """
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ _PRAGMAS = {
     "cache_size": -16_000,
 }
 _MIGRATION_LOCK = 0x4D414E59_41524D01  # "MANYARM" 1: ours among whatever else locks on this PostgreSQL.
+_START_LOCK = 0x4D414E59_41524D02
 
 _writers = threading.RLock()
 _local = threading.local()
@@ -54,7 +56,7 @@ def open_database(url: str) -> Database:
     Args:
         url: A path, `sqlite:///…`, or `postgresql://…`.
     """
-    if url.startswith(("postgresql://", "postgres://")):
+    if is_postgres_url(url):
         database: Database = PooledPostgresqlDatabase(
             "postgresql://" + url.partition("://")[2],
             prefer_psycopg3=True,
@@ -81,6 +83,10 @@ def sqlite_path(url: str) -> Path:
     if not url.startswith("sqlite:///"):
         raise Invalid("database: expected sqlite:///relative or sqlite:////absolute", field="database_url")
     return Path(unquote(url.removeprefix("sqlite:///"))).absolute()
+
+
+def is_postgres_url(url: str) -> bool:
+    return url.startswith(("postgresql://", "postgres://"))
 
 
 def is_postgres(database: Database | None = None) -> bool:
@@ -131,9 +137,12 @@ def write_tx() -> Iterator[Transaction]:
             yield outer
         return
     transaction = Transaction()
+    guard: Callable[[], None] | None = getattr(_local, "guard", None)
     with connection() as database, _begun(database):
         _local.transaction = transaction
         try:
+            if guard is not None:
+                guard()
             yield transaction
             if transaction.finish is not None:
                 transaction.finish(transaction)
@@ -141,6 +150,17 @@ def write_tx() -> Iterator[Transaction]:
             _local.transaction = None
     for act in transaction.after_commit:
         act()
+
+
+@contextmanager
+def guarded(guard: Callable[[], None]) -> Iterator[None]:
+    """Every `write_tx` of this thread begins with this: what it raises ends the transaction before it has begun."""
+    former: Callable[[], None] | None = getattr(_local, "guard", None)
+    _local.guard = guard
+    try:
+        yield
+    finally:
+        _local.guard = former
 
 
 def database_clock_ms() -> int:
@@ -193,23 +213,46 @@ def pending_migrations(database: Database) -> list[str]:
 
 
 @contextmanager
-def engine_lock(home: Path) -> Iterator[None]:
-    """One engine a home.
+def starting_alone(database: Database) -> Iterator[None]:
+    """Of several engines that start together on PostgreSQL one prepares what all of them need, then the next."""
+    with connection():
+        if not is_postgres(database):
+            yield
+            return
+        with _advisory_lock(database, _START_LOCK):
+            yield
+
+
+@contextmanager
+def engine_lock(home: Path, url: str) -> Iterator[None]:
+    """One engine for a SQLite file, whatever home it is started from; on PostgreSQL any number.
+
+    Args:
+        home: Of the engine that asks; named to the next one.
+        url: Of its database.
 
     Raises:
         AlreadyRunning: another process holds it; the message names it.
     """
-    folder = home / "run"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    holder = folder / "engine.pid"
-    lock = FileLock(folder / "engine.lock", mode=0o600)
+    if is_postgres_url(url):
+        yield
+        return
+    file = sqlite_path(url)
+    _create_private(file)
+    # By its own name: a link to the file is the same file.
+    file = file.resolve()
+    holder = file.with_name(f"{file.name}.engine")
+    lock = FileLock(f"{holder}.lock", mode=0o600)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        first = holder.read_text().strip() if holder.exists() else "unknown"
-        raise AlreadyRunning(f"an engine with pid {first} already works on {home}") from error
+        first = holder.read_text().strip() if holder.exists() else "whose name is not known"
+        raise AlreadyRunning(
+            f"an engine, {first}, already works on {file}: a SQLite file takes one; for several nodes set "
+            "MANYARM_DATABASE_URL to a PostgreSQL"
+        ) from error
     try:
-        holder.write_text(f"{os.getpid()}\n")
+        holder.write_text(f"pid {os.getpid()} on {socket.gethostname()} of {home}\n")
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -241,14 +284,20 @@ def _savepoint(outer: Transaction) -> Iterator[None]:
 @contextmanager
 def _migration_lock(database: Database) -> Iterator[None]:
     if is_postgres(database):
-        database.execute_sql("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))  # type: ignore[no-untyped-call]  # peewee.
-        try:
+        with _advisory_lock(database, _MIGRATION_LOCK):
             yield
-        finally:
-            database.execute_sql("SELECT pg_advisory_unlock(%s)", (_MIGRATION_LOCK,))  # type: ignore[no-untyped-call]
         return
     with FileLock(f"{database.database}.migrating", mode=0o600):
         yield
+
+
+@contextmanager
+def _advisory_lock(database: Database, number: int) -> Iterator[None]:
+    database.execute_sql("SELECT pg_advisory_lock(%s)", (number,))  # type: ignore[no-untyped-call]  # peewee.
+    try:
+        yield
+    finally:
+        database.execute_sql("SELECT pg_advisory_unlock(%s)", (number,))  # type: ignore[no-untyped-call]
 
 
 def _mend(database: Database) -> None:

@@ -27,6 +27,7 @@ MAX_QUEUE = 10_000
 class _Queue:
     waiting: deque[Delivery] = field(default_factory=deque)
     consumers: list["MemorySubscription"] = field(default_factory=list)
+    ordered: bool = False
 
 
 class MemoryBroker:
@@ -52,7 +53,7 @@ class MemoryBroker:
         with self.changed:
             self._kinds |= {exchange.name: exchange.kind for exchange in part.exchanges}
             for queue in part.queues:
-                self._queues.setdefault(queue.name, _Queue())
+                self._queues.setdefault(queue.name, _Queue(ordered=queue.ordered))
             self._bindings += [binding for binding in part.bindings if binding not in self._bindings]
 
     def add_spoke(self, spoke_id: str) -> str:
@@ -143,9 +144,9 @@ class MemoryBroker:
                 known.waiting.extendleft(replace(delivery, redelivered=True) for delivery in reversed(unanswered))
             self.changed.notify_all()
 
-    def pop(self, queue: str, limit: int) -> list[Delivery]:
+    def pop(self, queue: str, subscription: "MemorySubscription", limit: int) -> list[Delivery]:
         known = self._queues.get(queue)
-        if known is None or self.down:
+        if known is None or self.down or (known.ordered and known.consumers[:1] != [subscription]):
             return []
         return [known.waiting.popleft() for _ in range(min(limit, len(known.waiting)))]
 
@@ -254,7 +255,7 @@ class MemorySubscription:
                 if self._closed:
                     return []
                 room = min(limit, self._prefetch - len(self._unanswered))
-                popped = self._broker.pop(self._queue, max(room, 0))
+                popped = self._broker.pop(self._queue, self, max(room, 0))
                 if popped:
                     taken = [replace(delivery, generation=self._generation) for delivery in popped]
                     self._unanswered |= {delivery.tag: delivery for delivery in taken}

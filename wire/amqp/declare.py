@@ -10,8 +10,7 @@ def declare(channel: Channel, topology: Topology) -> None:
     for exchange in topology.exchanges:
         channel.exchange_declare(exchange.name, exchange.kind, durable=True, callback=_answered)
     for queue in topology.queues:
-        arguments = {"x-queue-type": "quorum"} if queue.quorum else {}
-        channel.queue_declare(queue.name, durable=True, arguments=arguments, callback=_answered)
+        channel.queue_declare(queue.name, durable=True, arguments=queue.arguments, callback=_answered)
     for binding in topology.bindings:
         channel.queue_bind(binding.queue, binding.exchange, binding.key, callback=_answered)
 

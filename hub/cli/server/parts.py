@@ -56,7 +56,7 @@ def _issued_key(settings: HubSettings, process_class: ProcessClass) -> Kek:
 def hub(ctx: click.Context, house: bool) -> None:
     """Run the engine alone."""
     from hub import composition
-    from hub.storage.database import engine_lock, migrate_up, open_database
+    from hub.storage.database import engine_lock, migrate_up, open_database, starting_alone
 
     settings = begin(ctx.obj["home"], "engine")
     stop = Event()
@@ -64,9 +64,10 @@ def hub(ctx: click.Context, house: bool) -> None:
         refuse_brokerless(settings, own_node=False)
         kek = key_for(settings, ProcessClass.ENGINE)
         database = open_database(settings.database)
-        with engine_lock(settings.home):
-            migrate_up(database)
-            running = composition.engine(settings, kek, house=house)
+        with engine_lock(settings.home, settings.database):
+            with starting_alone(database):
+                migrate_up(database)
+                running = composition.engine(settings, kek, house=house)
             running.start()
             _leave_on_signal(stop)
             child.leave_with_parent(stop.set)

@@ -93,7 +93,7 @@ def test_heartbeats_of_the_ssh_spoke_do_not_make_its_targets_healthy(rig):
     spoke.start()
     rig.engine.start()
     spoke.live.wait(10)
-    until(lambda: rig.engine.sessions._health.get(spoke.id) == (Health.HEALTHY, ""))
+    until(lambda: rig.engine.sessions._health.get(spoke.id, ())[:2] == (Health.HEALTHY, ""))
     assert health(row)[0] is Health.UNKNOWN
 
 
@@ -151,7 +151,7 @@ def test_a_policys_script_decides_beside_the_heartbeat(rig):
     web.restart()  # Its first heartbeats are news to the engine.
     web.live.wait(10)
     rig.engine.sessions._health.clear()
-    until(lambda: rig.engine.sessions._health.get(web.id) == (Health.HEALTHY, ""))
+    until(lambda: rig.engine.sessions._health.get(web.id, ())[:2] == (Health.HEALTHY, ""))
     assert health(web.target)[0] is Health.UNHEALTHY
     check(rig, web.target)
     until(lambda: health(web.target) == (Health.HEALTHY, ""))

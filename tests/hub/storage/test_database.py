@@ -158,10 +158,24 @@ def test_a_new_sqlite_file_is_ours_alone(tmp_path):
         os.umask(old)
 
 
-def test_a_second_engine_is_refused_and_told_who_the_first_is(tmp_path):
-    with engine_lock(tmp_path), pytest.raises(AlreadyRunning, match=str(os.getpid())), engine_lock(tmp_path):
+def test_f27_a_second_engine_on_a_sqlite_file_is_refused_and_told_who_the_first_is(tmp_path):
+    url = f"sqlite:///{tmp_path / 'manyarm.db'}"
+    (tmp_path / "link.db").symlink_to(tmp_path / "manyarm.db")
+    with engine_lock(tmp_path / "one", url):
+        # Whatever home it is started from, and by whatever name it calls the file.
+        for same in (url, f"sqlite:///{tmp_path / 'link.db'}"):
+            with pytest.raises(AlreadyRunning) as refused, engine_lock(tmp_path / "two", same):
+                pass
+            assert f"pid {os.getpid()}" in refused.value.detail
+            assert str(tmp_path / "one") in refused.value.detail
+            assert "PostgreSQL" in refused.value.detail
+    with engine_lock(tmp_path / "two", url):
         pass
-    with engine_lock(tmp_path):
+
+
+def test_f27_on_postgresql_any_number_of_engines_work(tmp_path):
+    url = "postgresql://hub@127.0.0.1/manyarm"
+    with engine_lock(tmp_path, url), engine_lock(tmp_path, url):
         pass
 
 
