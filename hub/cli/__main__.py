@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gateway": ("hub.cli.server.parts", "Run the door for spokes alone."),
     "doctor": ("hub.cli.server.doctor", "Say what is wrong and what to do."),
     "key": ("hub.cli.server.key", "Show, issue, export and check keys."),
+    "backup": ("hub.cli.server.backup", "Keep the hub in one file, and put it back."),
     "audit": ("hub.cli.server.audit", "Verify the audit chain."),
     "user": ("hub.cli.server.user", "Add and disable users beside the database."),
     "login": ("hub.cli.client.login", "Save the address of a hub and an API key."),

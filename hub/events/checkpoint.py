@@ -83,16 +83,27 @@ def checkpoint_if_due(hub_id: str, epoch: int, signer: SigningKey, now_ms: int) 
     last = Checkpoint.select(Checkpoint.seq, Checkpoint.at).order_by(Checkpoint.seq.desc()).first()
     if head is None or (last is not None and not _is_due(head.seq - last.seq, now_ms - last.at)):
         return None
-    note = sign_checkpoint(ChainPoint(hub_id, head.seq, bytes(head.hash), epoch), signer)
-    with write_tx():
-        Checkpoint.insert(seq=head.seq, text=note, at=now_ms).on_conflict_ignore().execute()
-    return note
+    return _store(head, hub_id, epoch, signer, now_ms)
+
+
+def checkpoint_now(hub_id: str, epoch: int, signer: SigningKey, now_ms: int) -> str:
+    """Sign the head of the chain whether or not that is due: a new epoch begins with one of its own."""
+    head = ChainHead.get_by_id(1)
+    Checkpoint.delete().where(Checkpoint.seq == head.seq).execute()
+    return _store(head, hub_id, epoch, signer, now_ms)
 
 
 def newest_checkpoint() -> str:
     """The note that `welcome` carries; empty before the first."""
     row = _NEWEST.first()
     return str(row[0]) if row is not None else ""
+
+
+def _store(head: ChainHead, hub_id: str, epoch: int, signer: SigningKey, now_ms: int) -> str:
+    note = sign_checkpoint(ChainPoint(hub_id, head.seq, bytes(head.hash), epoch), signer)
+    with write_tx():
+        Checkpoint.insert(seq=head.seq, text=note, at=now_ms).on_conflict_ignore().execute()
+    return note
 
 
 def _is_due(rows: int, age_ms: int) -> bool:

@@ -61,4 +61,13 @@ class SpokeRevoked:
     spoke: str
 
 
-Event = Started | JobAccepted | JobStarted | JobEnded | JobExpired | TimerFired | CancelAsked | SpokeRevoked
+@dataclass(frozen=True, slots=True)
+class HubRestored:
+    """The hub was put back to an earlier state: nothing more of the task begins; `words` say so to people."""
+
+    words: str
+
+
+Event = (
+    Started | JobAccepted | JobStarted | JobEnded | JobExpired | TimerFired | CancelAsked | SpokeRevoked | HubRestored
+)

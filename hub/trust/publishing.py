@@ -48,7 +48,7 @@ class Published:
         return not self.sentence
 
 
-def publish_trust(context: Acting, change: Change, *, reason: str, anew: bool = False) -> Published:
+def publish_trust(context: Acting, change: Change, *, reason: str, anew: bool = False, at_least: int = 0) -> Published:
     """Put the document that `change` makes of the newest one in force, or in line for the offline root.
 
     Inside the caller's `write_tx`; its event row comes with it. A change that changes nothing publishes nothing.
@@ -58,6 +58,7 @@ def publish_trust(context: Acting, change: Change, *, reason: str, anew: bool = 
         change: Gets the newest document, or the one that waits; version, dates and the link are set here.
         reason: For the event row, as people say it: "relay west-1 approved".
         anew: Also where nothing changes but the dates.
+        at_least: The least version that it may have, for a hub that has forgotten the newest ones.
 
     Raises:
         Conflict: no receiver would take the document.
@@ -68,7 +69,8 @@ def publish_trust(context: Acting, change: Change, *, reason: str, anew: bool = 
     if changed == base and not anew:
         return Published(base.version, SIGN_TRUST.format(version=base.version) if request is not None else "")
     reasons = [*(request.reasons if request is not None else ()), reason]
-    document = _following(changed, chain, context.now_ms // 1000)
+    version = max(chain.version + 1, at_least, base.version if request is not None else 0)
+    document = _following(changed, chain, version, context.now_ms // 1000)
     try:
         check_document(document)
     except Refused as refusal:
@@ -122,13 +124,13 @@ def without_pin(role: str, spki: str) -> Change:
     return lambda held: replace(held, tls_pins=tuple(one for one in held.tls_pins if one != pin))
 
 
-def _following(changed: TrustDocument, chain: TrustChain, now_s: int) -> TrustDocument:
+def _following(changed: TrustDocument, chain: TrustChain, version: int, now_s: int) -> TrustDocument:
     issued = max(now_s, chain.document.issued)
     return replace(
         changed,
         keys=_still_needed(changed, issued),
         hub=chain.document.hub,
-        version=chain.version + 1,
+        version=version,
         prev_sha256=chain.sha256,
         issued=issued,
         expires=issued + VALID_MAX_S,
