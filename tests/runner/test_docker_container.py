@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner.contract.spool import Stream
+from tests.runner.step_examples import example
 from tests.services.containers import BASE, add_base_image, image_archive, lay_out
 from tests.services.machine import machine
 from tests.services.requires import requires
@@ -388,3 +389,22 @@ def test_a_docker_that_cannot_be_used_is_explained(any_rig, tmp_path, words, sen
     run = any_rig.run(any_rig.job("docker-container", {"name": "web", "image": "web:1"}))
     assert run.outcome["state"] == "failed"
     assert sentence in run.outcome["message"]
+
+
+def test_the_pages_example_runs_the_shop(rig, ready, place):
+    """But for the registry, which is none: the image is there by its name."""
+    serve = "echo ok > /www/health; echo $GREETING > /www/index.html; exec httpd -f -p 80 -h /www"
+    made = f"CMD {json.dumps(['/bin/sh', '-c', serve])}"
+    image = "registry.example/shop:1.0.0"
+    place.podman("import", f"--change={made}", str(place.box.folder / "base.tar"), image)
+    ready(rig)
+    properties = {**example("docker-container")[0]["properties"], "engine": "podman"}
+    job = rig.job("docker-container", properties, variables={"Greeting": "good day", "Manyarm.Release.Number": "1.0.0"})
+    run = rig.run(job, {"ApiToken": "s3cret-token"})
+    assert run.outcome["state"] == "succeeded", run.text()
+    assert "the container shop is running, healthy" in run.text(Stream.INFO)
+    assert place.get(8080) == "good day"
+    made = place.inspect("shop")
+    assert [volume["Name"] for volume in made["Mounts"]] == ["shop-data"]
+    assert "API_TOKEN=s3cret-token" in made["Config"]["Env"]
+    place.podman("rm", "-f", "-t", "0", "shop")

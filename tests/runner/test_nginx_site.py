@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from runner.contract.spool import Stream
+from tests.runner.step_examples import example
 from tests.services.machine import machine
 from tests.services.requires import requires
 
@@ -333,4 +334,14 @@ def test_the_machines_own_nginx_needs_nothing_but_the_site(rig, box, reload_with
     broken = rig.run(rig.job("nginx-site", {"site": "web", "config": "server {", "reload_with": reload_with}))
     assert broken.outcome["state"] == "failed"
     assert box.run("curl", "-s", "http://127.0.0.1:8080/") == f"{reload_with} two"
+    assert box.run("curl", "-s", "http://127.0.0.1/") == "old"
+
+
+def test_the_pages_example_leads_to_the_shop(rig, box):
+    rig.command = box.wrapped(*rig.command)
+    shop = {"site": "web", "config": 'server { listen 8080; return 200 "the shop"; }'}
+    assert rig.run(rig.job("nginx-site", shop)).outcome["state"] == "succeeded"
+    run = rig.run(rig.job("nginx-site", example("nginx-site")[0]["properties"], variables={"Domain": "shop.example"}))
+    assert run.outcome["state"] == "succeeded", run.text()
+    assert box.run("curl", "-s", "-H", "Host: shop.example", "http://127.0.0.1/") == "the shop"
     assert box.run("curl", "-s", "http://127.0.0.1/") == "old"

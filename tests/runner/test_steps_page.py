@@ -11,22 +11,15 @@ from runner.contract.step_kind import read_step_kinds
 from runner.steps import step_kinds
 from tests.fakes.http_server import fake_server, response
 from tests.runner.rig import make_zip
-from tests.runner.step_tables import BEGIN, PAGE, tables
+from tests.runner.step_examples import TEXT, example
+from tests.runner.step_tables import BEGIN, tables
 
-TEXT = PAGE.read_text()
 KINDS = read_step_kinds(step_kinds())
 STEPS = re.findall(r"```yaml\n(- name: .*?)```", TEXT, re.DOTALL)
 
 
 def read(text):
     return YAML(typ="safe").load(text)
-
-
-def example(kind):
-    """The parts of a kind's tested example: its step, and each further block by the word before it."""
-    section = re.search(rf"^## {kind}\n(.*?)^## ", TEXT, re.DOTALL | re.MULTILINE).group(1)
-    blocks = dict(re.findall(r"<!-- ([\w: -]+) -->\n```\w*\n(.*?)\n```", section, re.DOTALL))
-    return read(blocks[f"test: {kind}"])[0], blocks
 
 
 def run(rig, step, properties, files=None, secrets=None, **variables):

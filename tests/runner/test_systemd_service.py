@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from runner.contract.spool import Stream
+from tests.runner.step_examples import example
 from tests.services.machine import machine
 from tests.services.requires import requires
 
@@ -376,13 +376,11 @@ def test_a_service_of_the_spokes_user_needs_no_root(rig, serve, box, name, tmp_p
 
 
 def test_the_page_shows_the_unit_that_its_example_makes(rig, box):
-    page = (Path(__file__).resolve().parents[2] / "docs/steps.md").read_text()
-    blocks = page.partition("<!-- test: systemd-service -->")[2].split("```")
-    step = YAML(typ="safe").load(blocks[1].removeprefix("yaml"))[0]
+    step, blocks = example("systemd-service")
     rig.command = box.wrapped(*rig.command)
     job = rig.job("systemd-service", step["properties"], mode="preview")
     run = rig.run(job, {"ApiToken": "s3cret-token"})
     assert run.outcome["state"] == "succeeded", run.text()
     unit = [line[1:] for line in run.text(Stream.INFO).partition("+[Unit]")[2].splitlines() if line.startswith("+")]
-    assert ["[Unit]", *unit] == blocks[3].strip("\n").splitlines()
+    assert ["[Unit]", *unit] == blocks["gives"].splitlines()
     assert '+API_TOKEN="***"' in run.text(Stream.INFO)
