@@ -4,18 +4,24 @@ from datetime import UTC, datetime
 
 from flask import Flask
 
-from hub.queries.tasks import StepTarget
+from hub.queries.tasks import JobLog, StepTarget, TaskDetail
 
-_LOGS = {"gap": "lines are missing from its log", "truncated": "its log was cut: too long"}
+_LOGS = {
+    "gap": "lines are missing from its log",
+    "differs": "its log is not what the target says it printed",
+    "truncated": "its log was cut: too long",
+}
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def install(app: Flask) -> None:
     app.jinja_env.filters |= {
         "ago": ago,
+        "agreement": agreement,
         "exact": exact,
         "is_past": is_past,
         "lasted": lasted,
+        "log_check": log_check,
         "outcome": outcome,
         "sentence": sentence,
         "size": size,
@@ -58,6 +64,26 @@ def outcome(target: StepTarget) -> str:
         _LOGS.get(target.log, ""),
     )
     return " · ".join(word for word in words if word)
+
+
+def agreement(log: JobLog) -> str:
+    """Whether a log is the one that its outcome names."""
+    if log.agrees is None:
+        return "its outcome is not known" if log.state != "open" else "it goes on"
+    return "as its outcome says" if log.agrees else "not what its outcome says"
+
+
+def log_check(task: TaskDetail) -> str:
+    """How many of a task's logs are here to the last byte, in one sentence."""
+    logs = [log for step in task.steps for target in step.targets for log in target.logs]
+    begun = [log for log in logs if log.records or log.missing or log.outcome_digest]
+    if not begun:
+        return "No log has come yet"
+    whole = sum(log.agrees is True for log in begun)
+    of = "log is" if len(begun) == 1 else "logs are"
+    words = f"{whole} of {len(begun)} {of} here to the last byte, by the digest that the outcome names"
+    missing = sum(bool(log.missing) for log in begun)
+    return f"{words}; of {missing} some is missing" if missing else words
 
 
 def sentence(words: str) -> str:

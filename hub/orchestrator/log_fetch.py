@@ -9,13 +9,14 @@ Each is a row with an owner (the job's spoke), a deadline and a number of tries.
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hub.orchestrator import task_log
 from hub.orchestrator.effects import Level
 from hub.orchestrator.log_records import Columns, Cursor, Gap, end_at, gaps_from_json, missing_words
+from hub.orchestrator.missing_logs import ATTEMPTS_MAX
 from hub.orchestrator.parts import EngineParts
 from hub.states import FetchState, LogState, OutboxKind, OutboxState, SpokeState
 from hub.storage.database import current_transaction, is_postgres, write_tx
@@ -25,7 +26,6 @@ from wire.messages import EndState, Op, Result
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS_MAX = 5
 # A spoke keeps a spool for a week; whoever waits for a log looks into it long before.
 _DEADLINE_MS = 24 * 3600 * 1000
 _LOOK_MS = 5_000
@@ -173,20 +173,6 @@ class LogFetches:
     def _say(self, job: Any, said: Columns) -> None:
         lines = task_log.Lines(job.task, said.at, said.levels, said.texts, job.step, job.target_name, job.id)
         task_log.append(self._parts.vault, [lines])
-
-
-def fetches_of(cids: Iterable[str]) -> dict[str, LogFetch]:
-    """What is known of logs with something missing, by job."""
-    return {str(row.job): row for row in LogFetch.select().where(LogFetch.job.in_(list(cids)))}
-
-
-def words(row: LogFetch) -> str:
-    """What is being done about what is missing, in one sentence."""
-    if row.state is FetchState.GIVEN_UP:
-        return f"missing for good: {row.answer}"
-    if row.asked:
-        return f"asked for again (try {row.attempts} of {ATTEMPTS_MAX})"
-    return "will be asked for again" if row.attempts < ATTEMPTS_MAX else "looked at once more"
 
 
 def _locked(cid: Any) -> Any:

@@ -1,16 +1,21 @@
 """A task as its jobs' rows tell it: steps, and each target in them. Needs no plan, so any process may ask."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from hub.orchestrator.log_records import gaps_from_json, missing_words
+from hub.orchestrator.missing_logs import fetches_of, words
 from hub.orchestrator.states import FAILED_JOBS, StepState
-from hub.states import JOB_OPEN, JobState
-from hub.storage.models import Job
+from hub.states import JOB_OPEN, FetchState, JobState
+from hub.storage.models import Job, LogFetch
 
 
 def task_steps(task_id: str) -> list[dict[str, Any]]:
     """Steps in order, each with its state and its targets by name, the last attempt of each."""
     rows: Any = (
         Job.select(
+            Job.id,
+            Job.attempt,
             Job.step_index,
             Job.step,
             Job.target_name,
@@ -20,14 +25,23 @@ def task_steps(task_id: str) -> list[dict[str, Any]]:
             Job.started_at,
             Job.ended_at,
             Job.log_state,
+            Job.log_next_record,
+            Job.log_chain,
+            Job.log_bytes,
+            Job.log_gaps,
+            Job.records,
+            Job.chain,
         )
         .where(Job.task == task_id)
         .order_by(Job.step_index, Job.target_name, Job.attempt)
         .dicts()
     )
+    found = list(rows)
+    fetches = fetches_of(row["id"] for row in found if row["log_gaps"])
     steps: dict[int, dict[str, Any]] = {}
-    for row in rows:
+    for row in found:
         step = steps.setdefault(row["step_index"], {"name": row["step"], "targets": {}})
+        former = step["targets"].get(row["target_name"], {"logs": []})
         step["targets"][row["target_name"]] = {
             "name": row["target_name"],
             "state": row["state"],
@@ -36,6 +50,7 @@ def task_steps(task_id: str) -> list[dict[str, Any]]:
             "started_at": row["started_at"],
             "ended_at": row["ended_at"],
             "log": row["log_state"],
+            "logs": [*former["logs"], job_log(row, fetches.get(row["id"]))],
         }
     return [
         {
@@ -45,6 +60,29 @@ def task_steps(task_id: str) -> list[dict[str, Any]]:
         }
         for _, step in sorted(steps.items())
     ]
+
+
+def job_log(row: Mapping[str, Any], fetch: LogFetch | None) -> dict[str, Any]:
+    """What came of one attempt's log, and whether it is what the outcome names.
+
+    The digest is the chain value behind the last record: it stands for every byte before it, so there is none where
+    something is missing.
+    """
+    gaps = gaps_from_json(row["log_gaps"])
+    names_spool = row["records"] is not None and (row["records"] > 0 or row["log_next_record"] == 0)
+    return {
+        "attempt": row["attempt"],
+        "state": row["log_state"],
+        "records": row["log_next_record"] - sum(gap.last + 1 - gap.first for gap in gaps),
+        "bytes": row["log_bytes"],
+        "digest": None if gaps else row["log_chain"],
+        "outcome_digest": row["chain"] if names_spool else None,
+        "agrees": (not gaps and row["log_chain"] == row["chain"]) if names_spool else None,
+        "missing": [list(gap.span) for gap in gaps],
+        "missing_words": missing_words([gap.span for gap in gaps]) if gaps else "",
+        "fetch": words(fetch) if fetch is not None else "",
+        "fetch_until": fetch.deadline_at if fetch is not None and fetch.state is FetchState.OPEN else None,
+    }
 
 
 def step_state(jobs: list[JobState]) -> StepState:

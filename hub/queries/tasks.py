@@ -43,14 +43,36 @@ class TaskView(Reply):
     version: int
 
 
+class JobLog(Reply):
+    """What came of one attempt's log.
+
+    `digest` is the hash chain's value behind its last record, null while something is missing; `agrees`: whether it is
+    the one that the outcome names, null while that names none. `missing`: first and last number of records that never
+    came; `fetch`: what is done about them, until `fetch_until`.
+    """
+
+    attempt: int
+    state: str
+    records: int
+    bytes: int
+    digest: str | None
+    outcome_digest: str | None
+    agrees: bool | None
+    missing: list[list[int]]
+    missing_words: str
+    fetch: str
+    fetch_until: str | None
+
+
 class StepTarget(Reply):
-    """`log`: open, complete, gap or truncated."""
+    """`log`: open, complete, gap, differs or truncated; `logs`: of each attempt, the last one last."""
 
     name: str
     state: str
     exit_code: int | None
     message: str
     log: str
+    logs: list[JobLog]
     started_at: str | None
     ended_at: str | None
 
@@ -225,6 +247,7 @@ def _target(found: dict[str, Any]) -> StepTarget:
         exit_code=found["exit_code"],
         message=found["message"],
         log=str(found["log"]),
+        logs=[JobLog(**{**one, "fetch_until": at_text(one["fetch_until"])}) for one in found["logs"]],
         started_at=at_text(found["started_at"]),
         ended_at=at_text(found["ended_at"]),
     )

@@ -7,6 +7,8 @@ import click
 from hub.cli.client import following, printing
 from hub.cli.client.hub_api import Json, api, part
 
+LOG_COLUMNS = ("step", "name", "attempt", "log", "records", "digest", "agrees", "missing")
+_AGREES = {True: "agrees", False: "does not agree", None: None}
 COLUMNS = ("id", "kind", "title", "state", "waiting_for", "created_at", "ended_at")
 
 
@@ -40,6 +42,7 @@ def show(ctx: click.Context, task_id: str, as_json: bool) -> None:
     printing.table([found], COLUMNS)
     rows = [{"step": step["name"], **target} for step in found["steps"] for target in step["targets"]]
     printing.table(rows, ("step", "name", "state", "exit_code", "started_at", "ended_at"))
+    printing.table(_logs(rows), LOG_COLUMNS)
 
 
 @task.command()
@@ -84,6 +87,17 @@ def cancel(ctx: click.Context, task_id: str, watch: bool) -> None:
 def retry(ctx: click.Context, task_id: str) -> None:
     """Do the same again as a new task."""
     click.echo(api(ctx.obj["url"]).post(f"/tasks/{part(task_id)}/retry", {})["task"])
+
+
+def _logs(targets: list[Json]) -> list[Json]:
+    """The digest of each job's log, and whether it is that of the spool in its outcome."""
+    return [
+        {**log, "step": target["step"], "name": target["name"], "log": log["state"], "agrees": _AGREES[log["agrees"]]}
+        | {"missing": "; ".join(word for word in (log["missing_words"], log["fetch"]) if word) or None}
+        for target in targets
+        for log in target["logs"]
+        if log["records"] or log["missing"] or log["outcome_digest"]
+    ]
 
 
 def _as_json_line(line: Json) -> None:

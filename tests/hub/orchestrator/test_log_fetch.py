@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from hub.orchestrator import log_fetch, task_log
-from hub.orchestrator.log_fetch import ATTEMPTS_MAX
+from hub.orchestrator import missing_logs, task_log
+from hub.orchestrator.missing_logs import ATTEMPTS_MAX
 from hub.states import FetchState, JobState, LogState, OutboxKind, OutboxState, SpokeState
 from hub.storage.database import write_tx
 from hub.storage.models import Job, LogFetch, Outbox, Spoke
@@ -108,7 +108,7 @@ def test_a_spool_that_is_gone_leaves_the_gap_and_the_log_says_so(rig, begun):
     assert (
         texts(rig, begun.task)[-1] == "LOG_GAP: records 3–4, 7 of the log stay missing: the spool is not kept any more"
     )
-    assert log_fetch.words(row) == "missing for good: the spool is not kept any more"
+    assert missing_logs.words(row) == "missing for good: the spool is not kept any more"
     assert len(begun.web.resends) == 1
 
 
