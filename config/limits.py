@@ -29,6 +29,7 @@ class HubLimits:
     answer_keep_s: int = 86_400  # An idempotency key is remembered for a day.
     log_keep_s: int = 90 * 86_400  # Then a task's log, plan and files go; what runs somewhere now keeps its own.
     history_keep_s: int = 365 * 86_400  # Then tasks that were no deployment go; deployments stay with their project.
+    event_keep_s: int = 30 * 86_400  # So far back an integration may ask for events that it has missed.
     body_bytes: int = 900 * KIB  # A JSON body of the API; it has to fit into one sealed intent.
     upload_bytes: int = 2 * GIB  # One package.
     streams: int = 200  # Open live logs a portal process; the next one is told to come back.

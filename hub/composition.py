@@ -41,6 +41,7 @@ from hub.infrastructure.machine_policies import ensure_default
 from hub.infrastructure.rollout import Rollout, RolloutParts, Whereabouts
 from hub.infrastructure.spoke_keys import SpokeDirectory
 from hub.infrastructure.spokes import broker_password, tenant_of
+from hub.integration.rooms import IntegrationParts, integration_loops
 from hub.operations.answering import Answering, AnsweringParts
 from hub.operations.asking import Asking
 from hub.operations.context import Joining
@@ -239,9 +240,11 @@ class _EngineRooms:
             )
         )
         checks, alone = self._checks(made), partial(made.leases.alone, CHORES)
+        answering = self._answering(made)
         self._loops += [
             Loop("broker", self._accounts.run),
-            Loop("intents", self._answering(made).run),
+            Loop("intents", answering.run),
+            *integration_loops(self._integrations(made, answering)),
             _sweeping("enrolments", _SWEEP_S, self._enrolments().sweep),
             _sweeping("artifacts", _SWEEP_S, alone(self._intake().sweep)),
             _sweeping("rollout", _SWEEP_S, alone(self._rollout(made).sweep)),
@@ -283,6 +286,22 @@ class _EngineRooms:
                 allow_inner_targets=self._settings.allow_inner_targets,
                 keep_ms=self._settings.limits.answer_keep_s * 1000,
             )
+        )
+
+    def _integrations(self, made: Engine, answering: Answering) -> IntegrationParts:
+        trust = Recent(lambda: _connected(self._trust))
+        with connection():
+            tls = endpoint.tls_context(self._settings, trust_chain())
+        return IntegrationParts(
+            settings=self._settings,
+            vault=self._vault,
+            seals=self._seals,
+            hub_id=self._hub_id,
+            epoch=lambda: trust().epoch,
+            context=answering.context,
+            wake=made.wake,
+            leases=made.leases,
+            tls=tls,
         )
 
     def _enrolments(self) -> Enrolments:
@@ -447,6 +466,7 @@ def api_parts(settings: HubSettings, kek: Kek) -> ApiParts:
         poller=LogPoller(vault, streams=limits.streams),
         step_kinds=StepKinds(store, vault),
         broker_connected=lambda: broker.state == "connected",
+        broker_url=endpoint.public_url(settings),
         rate_limit=RateLimit(per_second=limits.api_rate_per_minute / 60),
         limits=ApiLimits(
             json_bytes=limits.body_bytes,

@@ -46,6 +46,7 @@ class Permission(StrEnum):
     API_KEY_EDIT = "api-key.edit"  # Other people's; one's own need none.
     KEY_EDIT = "key.edit"  # The hub's own keys: to see and to rotate them.
     EVENT_VIEW = "event.view"
+    CONSUMER_EDIT = "consumer.edit"  # Who hears events over AMQP, and may send commands that way.
     METRICS = "metrics"
 
 

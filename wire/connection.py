@@ -4,10 +4,26 @@
 key that verified, so every property a delivery carries is a hint.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """What integrations' messages say of themselves outside of their body; "" and 0 for what is not said.
+
+    Headers are texts: of what comes in, numbers are made into texts and all else is left out.
+    """
+
+    content_type: str = ""
+    type: str = ""
+    app_id: str = ""
+    correlation_id: str = ""
+    reply_to: str = ""
+    timestamp_s: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +41,7 @@ class Outgoing:
     expiration_ms: int | None = None
     persistent: bool = True
     mandatory: bool = True
+    properties: Properties | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +50,8 @@ class Delivery:
 
     `user_id` is who the broker says has published ("" when unsaid). `suspicious`: it has a CC header, which goes round
     topic permissions (BCC does too, and the broker hides it), or more than 16 headers; no honest sender makes either.
-    `tag` and `generation` name it to the broker; they mean nothing after the generation is lost.
+    `tag` and `generation` name it to the broker; they mean nothing after the generation is lost. `properties` only of
+    a message that has a content type: between hub and spokes none has.
     """
 
     body: bytes
@@ -45,6 +63,7 @@ class Delivery:
     suspicious: bool
     tag: int
     generation: int
+    properties: Properties | None = None
 
 
 class Subscription(Protocol):

@@ -1,4 +1,4 @@
-"""Every name the broker knows, and who may use it: the only file that spells a queue, a key or a permission.
+"""Every name that hub and spokes have on the broker, and who may use it: no other file spells one of them.
 
                  commands (direct, key = spoke id)            spoke.<id>.commands  -> the spoke, exclusive
                                                               fleet.<fleet>.<id>.commands  -> a relay, exclusive
@@ -8,7 +8,8 @@
                  hub.results  hub.logs  hub.beats
     portal ----- intents (direct) ---> hub.intents           dead (topic) ---> hub.dead
 
-These are fences, never authorisation: on RabbitMQ 3.10 the CC header goes round topic permissions.
+These are fences, never authorisation: on RabbitMQ 3.10 the CC header goes round topic permissions. What integrations
+meet stands in a virtual host of its own: wire/integration_topology.py.
 """
 
 import re
@@ -130,7 +131,7 @@ class Policy:
 class Permissions:
     """Regular expressions of what a user may configure, write and read.
 
-    `topic_write` and `topic_read` hold for the events exchange; None means no rule, which RabbitMQ takes as "all keys".
+    `topic_write` and `topic_read` hold for `topic_exchange`; None means no rule, which RabbitMQ takes as "all keys".
     `limits`: max-connections and max-channels.
     """
 
@@ -140,6 +141,7 @@ class Permissions:
     topic_write: str | None = None
     topic_read: str | None = None
     limits: Mapping[str, int] = field(default_factory=dict)
+    topic_exchange: str = EVENTS
 
 
 def spoke_user(spoke_id: str) -> str:

@@ -36,7 +36,10 @@ class ApiLimits:
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """`vault`: the portal's. `broker_connected`, `checks`: for /readyz. `session_caller`: the portal's own sign-in."""
+    """`vault`: the portal's. `broker_connected`, `checks`: for /readyz. `session_caller`: the portal's own sign-in.
+
+    `broker_url`: scheme, host and port of the broker as others reach it; "" where nobody has said.
+    """
 
     asking: Asking
     vault: Vault
@@ -48,6 +51,7 @@ class ApiParts:
     poller: LogPoller
     step_kinds: Callable[[], Mapping[str, StepKind]]
     broker_connected: Callable[[], bool]
+    broker_url: str = ""
     session_caller: SessionResolver | None = None
     rate_limit: RateLimit = field(default_factory=RateLimit)
     limits: ApiLimits = field(default_factory=ApiLimits)

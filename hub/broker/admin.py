@@ -3,7 +3,7 @@
 import json
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 import urllib3
@@ -11,7 +11,7 @@ import urllib3
 from hub.broker.definitions import is_password, password_hash, policy_document, tenant_definitions
 from hub.broker.errors import AdminRefused, AdminUnreachable
 from wire import topology
-from wire.topology import Permissions, Queue, Tenant, Topology
+from wire.topology import Permissions, Policy, Queue, Tenant, Topology
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,13 @@ class BrokerAdmin:
         url: Of the HTTP API, `http://127.0.0.1:15673`.
         user: One with the tag administrator.
         password: Its password.
+        vhost: Where all that it makes has its rights and its place.
     """
 
-    def __init__(self, url: str, user: str, password: str) -> None:
+    def __init__(self, url: str, user: str, password: str, vhost: str = topology.VHOST) -> None:
         self._url = url.rstrip("/")
+        self._user = user
+        self._vhost = vhost
         self._headers = {
             **urllib3.make_headers(basic_auth=f"{user}:{password}"),
             "Content-Type": "application/json",
@@ -52,6 +55,16 @@ class BrokerAdmin:
         self.apply_policies()
         self.declare(topology.hub_topology())
 
+    def ensure_vhost(self, hub_user: str, permissions: Permissions) -> None:
+        """The virtual host, with the rights of the hub and of this administrator in it; their passwords stay."""
+        self._put(f"vhosts/{_word(self._vhost)}", {})
+        self.grant(self._user, Permissions(".*", ".*", ".*"))
+        self.grant(hub_user, permissions)
+
+    def grant(self, name: str, permissions: Permissions) -> None:
+        rights = {"configure": permissions.configure, "write": permissions.write, "read": permissions.read}
+        self._put(f"permissions/{_word(self._vhost)}/{_word(name)}", rights)
+
     def ensure_user(self, name: str, password: str, permissions: Permissions) -> None:
         """A user with exactly these rights; connections of an older right are closed, for channels cache theirs.
 
@@ -60,19 +73,18 @@ class BrokerAdmin:
         if self._is_as_wanted(name, password, permissions):
             return
         existed = self._put(f"users/{_word(name)}", {"password_hash": _hashed(password), "tags": ""})
-        where = f"{topology.VHOST}/{_word(name)}"
+        where = f"{_word(self._vhost)}/{_word(name)}"
         # The topic rule comes first: without one every key is allowed.
         if permissions.topic_write is not None:
             rule = {
-                "exchange": topology.EVENTS,
+                "exchange": permissions.topic_exchange,
                 "write": permissions.topic_write,
                 "read": permissions.topic_read or "^$",
             }
             self._put(f"topic-permissions/{where}", rule)
         for limit, value in permissions.limits.items():
             self._put(f"user-limits/{_word(name)}/{limit}", {"value": value})
-        rights = {"configure": permissions.configure, "write": permissions.write, "read": permissions.read}
-        self._put(f"permissions/{where}", rights)
+        self.grant(name, permissions)
         if existed and name != topology.HUB_USER:
             self.close_connections(name, "its rights were set anew")
 
@@ -102,22 +114,34 @@ class BrokerAdmin:
                 for limit, value in tenant.permissions.limits.items():
                     self._put(f"user-limits/{tenant.user}/{limit}", {"value": value})
 
-    def apply_policies(self) -> None:
-        for policy in topology.POLICIES:
-            self._put(f"policies/{topology.VHOST}/{policy.name}", policy_document(policy))
+    def apply_policies(self, policies: Iterable[Policy] = topology.POLICIES) -> None:
+        for policy in policies:
+            self._put(f"policies/{_word(self._vhost)}/{policy.name}", policy_document(policy, self._vhost))
 
     def declare(self, part: Topology) -> None:
-        vhost = topology.VHOST
+        vhost = _word(self._vhost)
         for exchange in part.exchanges:
             self._put(f"exchanges/{vhost}/{_word(exchange.name)}", {"type": exchange.kind, "durable": True})
         for queue in part.queues:
             self._declare_queue(queue)
         for binding in part.bindings:
-            where = f"bindings/{vhost}/e/{_word(binding.exchange)}/q/{_word(binding.queue)}"
-            self._call("POST", where, {"routing_key": binding.key})
+            self._call("POST", self._between(binding.exchange, binding.queue), {"routing_key": binding.key})
+
+    def bind_exactly(self, exchange: str, queue: str, keys: Collection[str]) -> None:
+        """These keys of an exchange lead to a queue, and no others."""
+        where = self._between(exchange, queue)
+        found = _columns(self._call("GET", where), "routing_key", "properties_key")
+        present = {str(key): str(name) for key, name in found}
+        for key in sorted(set(keys) - set(present)):
+            self._call("POST", where, {"routing_key": key})
+        for key in sorted(set(present) - set(keys)):
+            self._delete(f"{where}/{_word(present[key])}")
+
+    def _between(self, exchange: str, queue: str) -> str:
+        return f"bindings/{_word(self._vhost)}/e/{_word(exchange)}/q/{_word(queue)}"
 
     def _declare_queue(self, queue: Queue) -> None:
-        path = f"queues/{topology.VHOST}/{_word(queue.name)}"
+        path = f"queues/{_word(self._vhost)}/{_word(queue.name)}"
         body = {"durable": True, "arguments": queue.arguments}
         try:
             self._put(path, body)
@@ -131,10 +155,10 @@ class BrokerAdmin:
             self._put(path, body)
 
     def delete_queue(self, name: str) -> None:
-        self._delete(f"queues/{topology.VHOST}/{_word(name)}")
+        self._delete(f"queues/{_word(self._vhost)}/{_word(name)}")
 
     def purge(self, queue: str) -> None:
-        self._delete(f"queues/{topology.VHOST}/{_word(queue)}/contents")
+        self._delete(f"queues/{_word(self._vhost)}/{_word(queue)}/contents")
 
     def close_connections(self, user: str, reason: str) -> None:
         """At once; a client with good credentials comes back."""
@@ -150,7 +174,7 @@ class BrokerAdmin:
         return sorted(str(entry["name"]) for entry in found) if isinstance(found, list) else []
 
     def queues(self) -> list[str]:
-        found = self._call("GET", f"queues/{topology.VHOST}?disable_stats=true&enable_queue_totals=true")
+        found = self._call("GET", f"queues/{_word(self._vhost)}?disable_stats=true&enable_queue_totals=true")
         return sorted(str(entry["name"]) for entry in found) if isinstance(found, list) else []
 
     def alarms(self) -> list[str]:
@@ -163,7 +187,7 @@ class BrokerAdmin:
         return names or [str(found.get("reason", "unknown"))]
 
     def _is_as_wanted(self, name: str, password: str, permissions: Permissions) -> bool:
-        where = f"{topology.VHOST}/{_word(name)}"
+        where = f"{_word(self._vhost)}/{_word(name)}"
         user = self._call("GET", f"users/{_word(name)}", missing_is_fine=True)
         if not isinstance(user, dict) or not is_password(password, str(user.get("password_hash", ""))):
             return False
@@ -171,7 +195,7 @@ class BrokerAdmin:
         topics = self._call("GET", f"topic-permissions/{where}", missing_is_fine=True)
         limits = self._call("GET", f"user-limits/{_word(name)}", missing_is_fine=True)
         wanted = (permissions.configure, permissions.write, permissions.read)
-        rule = (topology.EVENTS, permissions.topic_write, permissions.topic_read or "^$")
+        rule = (permissions.topic_exchange, permissions.topic_write, permissions.topic_read or "^$")
         return (
             _columns(rights, "configure", "write", "read") == [wanted]
             and _columns(topics, "exchange", "write", "read") == ([rule] if permissions.topic_write is not None else [])

@@ -8,27 +8,36 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-from wire import topology
+from wire import integration_topology, topology
 from wire.topology import Permissions, Tenant, Topology
 
 Document = dict[str, object]
+_KINDS = ("exchanges", "queues", "bindings")
 
 
 def node_definitions(hub_password: str, admin_password: str, salt: bytes) -> Document:
     """Everything that stands before any spoke exists."""
+    hub, others = topology.hub_topology(), integration_topology.hub_topology()
+    parts = [_topology(hub, topology.VHOST), _topology(others, integration_topology.VHOST)]
+    # The administrator declares queues over the HTTP API, and has no AMQP use.
+    all_of_it = Permissions(".*", ".*", ".*")
     return {
-        "vhosts": [{"name": topology.VHOST}],
+        "vhosts": [{"name": topology.VHOST}, {"name": integration_topology.VHOST}],
         "users": [
             _user(topology.HUB_USER, hub_password, salt),
             _user(topology.ADMIN_USER, admin_password, salt, tags="administrator"),
         ],
         "permissions": [
-            _permissions(topology.HUB_USER, topology.hub_permissions()),
-            # It declares queues over the HTTP API, and has no AMQP use.
-            _permissions(topology.ADMIN_USER, Permissions(".*", ".*", ".*")),
+            _permissions(topology.HUB_USER, topology.hub_permissions(), topology.VHOST),
+            _permissions(topology.ADMIN_USER, all_of_it, topology.VHOST),
+            _permissions(topology.HUB_USER, integration_topology.hub_permissions(), integration_topology.VHOST),
+            _permissions(topology.ADMIN_USER, all_of_it, integration_topology.VHOST),
         ],
-        "policies": [policy_document(policy) for policy in topology.POLICIES],
-        **_topology(topology.hub_topology()),
+        "policies": [
+            *(policy_document(policy, topology.VHOST) for policy in topology.POLICIES),
+            *(policy_document(policy, integration_topology.VHOST) for policy in integration_topology.POLICIES),
+        ],
+        **{name: [entry for part in parts for entry in part[name]] for name in _KINDS},
     }
 
 
@@ -43,22 +52,22 @@ def tenant_definitions(tenants: Iterable[tuple[Tenant, str]], salt: bytes) -> Do
         if tenant.permissions is not None:
             users.append(_user(tenant.user, password, salt))
             topic_permissions.append(_topic_permissions(tenant.user, tenant.permissions))
-            permissions.append(_permissions(tenant.user, tenant.permissions))
+            permissions.append(_permissions(tenant.user, tenant.permissions, topology.VHOST))
     return {
         "users": users,
         "topic_permissions": topic_permissions,
         "permissions": permissions,
-        **_topology(mailboxes),
+        **_topology(mailboxes, topology.VHOST),
     }
 
 
-def _topology(part: Topology) -> Document:
+def _topology(part: Topology, vhost: str) -> dict[str, list[Document]]:
     """Exchanges, queues and bindings, as the definitions format has them."""
     return {
         "exchanges": [
             {
                 "name": exchange.name,
-                "vhost": topology.VHOST,
+                "vhost": vhost,
                 "type": exchange.kind,
                 "durable": True,
                 "auto_delete": False,
@@ -70,7 +79,7 @@ def _topology(part: Topology) -> Document:
         "queues": [
             {
                 "name": queue.name,
-                "vhost": topology.VHOST,
+                "vhost": vhost,
                 "durable": True,
                 "auto_delete": False,
                 "arguments": queue.arguments,
@@ -80,7 +89,7 @@ def _topology(part: Topology) -> Document:
         "bindings": [
             {
                 "source": binding.exchange,
-                "vhost": topology.VHOST,
+                "vhost": vhost,
                 "destination": binding.queue,
                 "destination_type": "queue",
                 "routing_key": binding.key,
@@ -91,9 +100,9 @@ def _topology(part: Topology) -> Document:
     }
 
 
-def policy_document(policy: topology.Policy) -> Document:
+def policy_document(policy: topology.Policy, vhost: str) -> Document:
     return {
-        "vhost": topology.VHOST,
+        "vhost": vhost,
         "name": policy.name,
         "pattern": policy.pattern,
         "apply-to": "queues",
@@ -120,7 +129,7 @@ def _topic_permissions(user: str, permissions: Permissions) -> Document:
     return {
         "user": user,
         "vhost": topology.VHOST,
-        "exchange": topology.EVENTS,
+        "exchange": permissions.topic_exchange,
         "write": permissions.topic_write,
         "read": permissions.topic_read,
     }
@@ -135,10 +144,10 @@ def is_password(password: str, hashed: str) -> bool:
     return len(salt) == 4 and hmac.compare_digest(password_hash(password, salt).encode(), hashed.encode())
 
 
-def _permissions(user: str, permissions: Permissions) -> Document:
+def _permissions(user: str, permissions: Permissions, vhost: str) -> Document:
     return {
         "user": user,
-        "vhost": topology.VHOST,
+        "vhost": vhost,
         "configure": permissions.configure,
         "write": permissions.write,
         "read": permissions.read,

@@ -1,12 +1,13 @@
 """Where the broker is, for each of the hub's processes: the private node, or the one that the settings name."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote, urlsplit
 
 from config.settings import HubSettings, parse_address
 from hub.broker.admin import BrokerAdmin
 from hub.broker.credentials import admin_password, hub_password, portal_password
 from hub.storage.vault import Vault
+from wire import integration_topology
 from wire.tls import TlsContext, client_context, public_client_context
 from wire.topology import ADMIN_USER, HUB_USER, PORTAL_USER, VHOST
 from wire.trust import TrustChain
@@ -51,6 +52,17 @@ def hub_url(settings: HubSettings, vault: Vault) -> str:
     return found.url(found.user, found.password) if found.user else found.url(HUB_USER, hub_password(vault))
 
 
+def integration_url(settings: HubSettings, vault: Vault) -> str:
+    """What the engine meets integrations with: as itself, in their virtual host."""
+    found = replace(endpoint(settings), vhost=integration_topology.VHOST)
+    return found.url(hub_user(settings), found.password or hub_password(vault))
+
+
+def hub_user(settings: HubSettings) -> str:
+    """Whom the engine connects as."""
+    return endpoint(settings).user or HUB_USER
+
+
 def portal_url(settings: HubSettings, vault: Vault) -> str:
     """What the portal connects with: a user that may write intents and nothing else."""
     return endpoint(settings).url(PORTAL_USER, portal_password(vault))
@@ -83,13 +95,13 @@ def tls_context(settings: HubSettings, chain: TrustChain) -> TlsContext | None:
     return client_context([pinned]) if pinned else public_client_context()
 
 
-def administrator(settings: HubSettings, vault: Vault) -> BrokerAdmin:
+def administrator(settings: HubSettings, vault: Vault, vhost: str = VHOST) -> BrokerAdmin:
     """The hand at the broker's HTTP API: the private node's, or the one that the settings name with its credentials."""
     parts = urlsplit(settings.broker_admin_url)
     bare = f"{parts.scheme}://{parts.hostname}:{parts.port}"
     if parts.username:
-        return BrokerAdmin(bare, unquote(parts.username), unquote(parts.password or ""))
-    return BrokerAdmin(bare, ADMIN_USER, admin_password(vault))
+        return BrokerAdmin(bare, unquote(parts.username), unquote(parts.password or ""), vhost)
+    return BrokerAdmin(bare, ADMIN_USER, admin_password(vault), vhost)
 
 
 def _local(host: str, port: int) -> str:

@@ -197,7 +197,7 @@ class Answering:
         operation = CATALOGUE.get(intent.operation)
         if operation is None:
             raise Invalid(f"there is no operation {intent.operation!r}")
-        context = self._context(self._caller(intent))
+        context = self.context(self._caller(intent))
         return perform(operation, context, self._request(operation, intent))
 
     def _caller(self, intent: Intent) -> Caller:
@@ -212,7 +212,8 @@ class Answering:
         except SealedValueMisplaced as error:
             raise Invalid(f"{operation.name} takes no secret at {error}") from error
 
-    def _context(self, caller: Caller) -> Context:
+    def context(self, caller: Caller) -> Context:
+        """What an operation has at hand in the name of this caller."""
         parts = self._parts
         return Context(
             caller=caller,

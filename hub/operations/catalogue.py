@@ -7,6 +7,7 @@ from hub.operations import (
     access,
     accounts,
     apply,
+    consumers,
     deploying,
     environments,
     infrastructure,
@@ -39,6 +40,7 @@ _MODULES = (
     access,
     trust,
     setting_up,
+    consumers,
     apply,
 )
 

@@ -20,6 +20,7 @@ from hub.permissions import Permission
 
 JsonObject = dict[str, Any]
 B = TypeVar("B", bound=Body)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Operation(Generic[B]):
     secrets: Callable[[JsonObject], Iterable[Path]] = lambda _: ()
 
 
-def validated(body: type[B], request: JsonObject) -> B:
+def validated(body: type[Model], request: JsonObject) -> Model:
     """The request as a body.
 
     Raises:

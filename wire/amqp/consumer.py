@@ -23,7 +23,7 @@ from pika.channel import Channel
 from wire.amqp.declare import declare
 from wire.amqp.gathering import GatheringConnection
 from wire.amqp.link import CONNECTED, REFUSED, Link, backoff_s
-from wire.connection import Delivery
+from wire.connection import Delivery, Properties
 from wire.errors import WireError
 from wire.topology import MAX_HEADERS, Topology
 
@@ -244,6 +244,7 @@ class AmqpSubscription:
             suspicious=len(headers) > MAX_HEADERS or not _ROUND_TOPIC_PERMISSIONS.isdisjoint(headers),
             tag=method.delivery_tag,
             generation=self._generation,
+            properties=_said(properties) if properties.content_type else None,
         )
         self._unanswered[delivery.tag] = None
         with self._arrived:
@@ -302,3 +303,16 @@ class AmqpSubscription:
         if self._channel is not None and self._channel.is_open:
             self._send_answers()
             self._channel.close()
+
+
+def _said(properties: pika.BasicProperties) -> Properties:
+    texts = {name: str(value) for name, value in (properties.headers or {}).items() if isinstance(value, str | int)}
+    return Properties(
+        content_type=properties.content_type or "",
+        type=properties.type or "",
+        app_id=properties.app_id or "",
+        correlation_id=properties.correlation_id or "",
+        reply_to=properties.reply_to or "",
+        timestamp_s=properties.timestamp or 0,
+        headers=texts,
+    )

@@ -21,7 +21,7 @@ from pika.channel import Channel
 from wire.amqp.declare import declare
 from wire.amqp.gathering import GatheringConnection
 from wire.amqp.link import BLOCKED, CONNECTED, CONNECTING, REFUSED, Link
-from wire.connection import Outgoing
+from wire.connection import Outgoing, Properties
 from wire.errors import BrokerRefused, ConnectionLost, Nacked, Unroutable, WireError
 from wire.topology import MAX_MESSAGE_BYTES, Topology
 
@@ -247,6 +247,8 @@ class Publisher:
             delivery_mode=_PERSISTENT if message.persistent else _TRANSIENT,
             expiration=None if message.expiration_ms is None else str(max(message.expiration_ms, 0)),
         )
+        if message.properties is not None:
+            _say(properties, message.properties)
         self._channel.basic_publish(message.exchange, message.key, message.body, properties, message.mandatory)
 
     def _on_return(
@@ -302,6 +304,16 @@ class Publisher:
         if state.startswith(REFUSED) and self._link is not None:
             return BrokerRefused(self._link.address.user, self._link.address.vhost, state)
         return ConnectionLost(f"no connection to the broker for {self._timeout_s:g} s ({state})")
+
+
+def _say(properties: pika.BasicProperties, said: Properties) -> None:
+    properties.content_type = said.content_type or None
+    properties.type = said.type or None
+    properties.app_id = said.app_id or None
+    properties.correlation_id = said.correlation_id or None
+    properties.reply_to = said.reply_to or None
+    properties.timestamp = said.timestamp_s or None
+    properties.headers = dict(said.headers) or None
 
 
 def _settle(entry: _Entry, *, taken: bool) -> None:

@@ -9,6 +9,7 @@ from hub.api.resources import (
     environments,
     events,
     infrastructure,
+    integration,
     keys,
     lifecycles,
     machine_policies,
@@ -47,4 +48,5 @@ ALL_RESOURCES = (
     keys.RESOURCE,
     events.RESOURCE,
     events.INTENTS,
+    integration.RESOURCE,
 )

@@ -50,7 +50,7 @@ class EventCursor(Table):
 class Consumer(SealedTable):
     """An integration's account at the broker. `projects` None: it hears of all of them, and of the hub itself."""
 
-    SEALED = ("name", "projects", "commands", "state")
+    SEALED = ("name", "projects", "commands")
 
     id = RowId()
     name = CharField(max_length=100, unique=True)
