@@ -28,6 +28,7 @@ class Permission(StrEnum):
     RUN_CREATE = "run.create"
     TASK_VIEW = "task.view"
     TASK_CANCEL = "task.cancel"
+    QUEUE_EDIT = "queue.edit"  # Pause and resume; who goes before whom.
     TARGET_VIEW = "target.view"
     TARGET_EDIT = "target.edit"
     TARGET_CHECK = "target.check"
@@ -66,7 +67,7 @@ _DEPLOYER = _VIEWER | {
 }  # fmt: skip
 _PROJECT_ADMIN = _DEPLOYER | {
     Permission.PROJECT_EDIT, Permission.PROCESS_EDIT, Permission.VARIABLE_EDIT, Permission.RELEASE_DELETE,
-    Permission.EVENT_VIEW,
+    Permission.EVENT_VIEW, Permission.QUEUE_EDIT,
 }  # fmt: skip
 
 ROLES: dict[str, frozenset[Permission]] = {

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": ("hub.cli.client.rollback", "Go back to a release that was there before."),
     "run": ("hub.cli.client.run", "Run one script on many machines."),
     "task": ("hub.cli.client.task", "List, follow and cancel tasks."),
+    "queue": ("hub.cli.client.queue", "List what waits and why; pause, resume, change the order."),
     "target": ("hub.cli.client.target", "List, add, enable and disable targets."),
     "machine-policy": ("hub.cli.client.machine_policy", "List, show and delete machine policies."),
     "account": ("hub.cli.client.account", "List and delete logins and cloud credentials."),

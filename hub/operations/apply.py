@@ -227,12 +227,14 @@ class _Applying:
             group=document.group or "",
             lifecycle=document.lifecycle,
             variable_sets=document.variable_sets or [],
+            concurrency=document.concurrency or "",
+            tasks_at_once=document.tasks_at_once,
         )
 
     def _change_project(self, row: Project, document: ProjectDocument) -> None:
         lifecycle = finding.lifecycle(document.lifecycle, "lifecycle").id if document.lifecycle else row.lifecycle
-        plain = (document.description, document.group)
-        if plain != (None, None) or lifecycle != row.lifecycle:
+        plain = (document.description, document.group, document.concurrency, document.tasks_at_once)
+        if any(field is not None for field in plain) or lifecycle != row.lifecycle:
             projects.update(
                 self._context,
                 row,
@@ -240,6 +242,8 @@ class _Applying:
                 description=row.description if document.description is None else document.description,
                 group=row.group if document.group is None else document.group,
                 lifecycle=lifecycle,
+                concurrency=row.concurrency if document.concurrency is None else document.concurrency,
+                tasks_at_once=row.tasks_at_once if document.tasks_at_once is None else document.tasks_at_once,
                 variable_sets=[found.id for found in projects.sets_of(row)],
                 if_version=0,
             )

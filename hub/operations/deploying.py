@@ -8,6 +8,7 @@ from hub.errors import Conflict, Invalid
 from hub.operations.body import Body, Ref, RefList, Reply
 from hub.operations.context import Context
 from hub.operations.operation import Done, Operation, Scope
+from hub.operations.queue import Standing, asked_place, standing_scopes
 from hub.permissions import Permission
 from hub.projects import finding, releases, targeting
 from hub.projects.variables import Value, VariableName
@@ -25,11 +26,11 @@ class _Body(Body):
     skip_steps: Annotated[list[Ref], Field(max_length=100)] = Field(default_factory=list)
 
 
-class DeploymentBody(_Body):
+class DeploymentBody(_Body, Standing):
     release: Ref
 
 
-class RollbackBody(_Body):
+class RollbackBody(_Body, Standing):
     """Without a release: the one that was there before the present one."""
 
     release: Ref | None = None
@@ -113,9 +114,13 @@ def only_target_ids(body: _Body) -> list[str] | None:
     return [targeting.target(ref, f"only_targets.{index}").id for index, ref in enumerate(body.only_targets)]
 
 
-def deployment_scopes(body: _Body) -> tuple[Scope, ...]:
+def deployment_scopes(body: DeploymentBody | RollbackBody) -> tuple[Scope, ...]:
+    return standing_scopes(body, _scope(body))
+
+
+def _scope(body: _Body) -> Scope:
     project = finding.project(body.project, "project")
-    return (Scope(project.id, finding.environment(body.environment, "environment").id),)
+    return Scope(project.id, finding.environment(body.environment, "environment").id)
 
 
 def _deploy(context: Context, body: DeploymentBody) -> Done:
@@ -128,6 +133,7 @@ def _deploy(context: Context, body: DeploymentBody) -> Done:
         variables=body.variables,
         only_targets=only_target_ids(body),
         skip_steps=body.skip_steps,
+        place=asked_place(context, body, _scope(body)),
     )
     deployment = Deployment.get(Deployment.task == task.id)
     return Done(
@@ -149,6 +155,7 @@ def _roll_back(context: Context, body: RollbackBody) -> Done:
         only_targets=only_target_ids(body),
         skip_steps=body.skip_steps,
         mode=SWITCH,
+        place=asked_place(context, body, _scope(body)),
     )
     deployment = Deployment.get(Deployment.task == task.id)
     present = Release.get_or_none(Release.id == deployment.previous_release)
@@ -176,6 +183,7 @@ def _preview(context: Context, body: DeploymentBody) -> Done:
         variables=body.variables,
         only_targets=only_target_ids(body),
         skip_steps=body.skip_steps,
+        place=asked_place(context, body, _scope(body)),
     )
     return Done(
         PreviewCreated(task=task.id),

@@ -10,16 +10,24 @@ from hub.operations.operation import Done, Operation, Scope
 from hub.permissions import Permission
 from hub.projects import finding
 from hub.projects import projects as service
+from hub.projects.concurrency import Concurrency, TasksAtOnce
 from hub.projects.process import ProcessBody, StepBody
 from hub.queries.projects import ProcessView, ProjectView, process_view, view
 
 
 class CreateProject(Body):
+    """`concurrency`: two tasks with one key never run together; "" for one deployment to an environment at a time.
+
+    `tasks_at_once`: null for as many as the hub's limits say.
+    """
+
     name: Name
     description: Text = ""
     group: Line = ""
     lifecycle: Ref | None = None
     variable_sets: RefList = Field(default_factory=list)
+    concurrency: Concurrency = ""
+    tasks_at_once: TasksAtOnce | None = None
     process: ProcessBody = Field(default_factory=list)
 
 
@@ -30,6 +38,8 @@ class UpdateProject(Body):
     group: Line = ""
     lifecycle: Ref | None = None
     variable_sets: RefList = Field(default_factory=list)
+    concurrency: Concurrency = ""
+    tasks_at_once: TasksAtOnce | None = None
     if_version: IfVersion
 
 
@@ -55,6 +65,8 @@ def _create(context: Context, body: CreateProject) -> Done:
         group=body.group,
         lifecycle=body.lifecycle,
         variable_sets=body.variable_sets,
+        concurrency=body.concurrency,
+        tasks_at_once=body.tasks_at_once,
     )
     if body.process:
         service.set_process(context, row, body.process, context.step_kinds, if_version=0, at="process")
@@ -70,6 +82,8 @@ def _update(context: Context, body: UpdateProject) -> Done:
         group=body.group,
         lifecycle=body.lifecycle,
         variable_sets=body.variable_sets,
+        concurrency=body.concurrency,
+        tasks_at_once=body.tasks_at_once,
         if_version=body.if_version,
     )
     return Done(view(row), f"project:{row.id}", project=row.id, detail={"name": row.name})

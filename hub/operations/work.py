@@ -8,7 +8,8 @@ from hub.errors import Conflict
 from hub.operations.body import Body, Ref, RefList, Reply, RoleList
 from hub.operations.context import Context
 from hub.operations.deploying import refuse_never_there, refuse_out_of_order
-from hub.operations.operation import Done, Operation, Scope
+from hub.operations.operation import EVERYWHERE, Done, Operation, Scope
+from hub.operations.queue import Standing, asked_place, standing_scopes
 from hub.permissions import Permission
 from hub.projects import finding, targeting
 from hub.projects.shells import Shell, check_shell
@@ -19,7 +20,7 @@ MAX_TIMEOUT_S = 24 * 3600
 _OF_RELEASES = (TaskKind.DEPLOYMENT, TaskKind.PREVIEW)
 
 
-class CreateRun(Body):
+class CreateRun(Standing):
     """`strict`: the script ends at the first command that fails."""
 
     script: Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
@@ -51,9 +52,10 @@ def _run_scopes(body: CreateRun) -> tuple[Scope, ...]:
     """The environments of the targets; a target that stands in none needs the right everywhere."""
     chosen = body.chosen()
     environments = targeting.environments_of_all(chosen)
-    return tuple(
-        {scope: None for row in chosen for scope in [Scope(environment=e) for e in environments[row.id]] or [Scope()]}
-    )
+    scopes = {
+        scope: None for row in chosen for scope in [Scope(environment=e) for e in environments[row.id]] or [Scope()]
+    }
+    return tuple({found: None for scope in scopes for found in standing_scopes(body, scope)})
 
 
 def _run(context: Context, body: CreateRun) -> Done:
@@ -66,6 +68,7 @@ def _run(context: Context, body: CreateRun) -> Done:
         targets=targets,
         timeout_s=body.timeout_s,
         strict=body.strict,
+        place=asked_place(context, body, EVERYWHERE[0]),
     )
     detail = {"targets": [row.name for row in targets], "shell": body.shell}
     return Done(TaskCreated(task=task.id), f"task:{task.id}", detail=detail)

@@ -158,6 +158,10 @@ class Steering:
                 break
         return begun
 
+    def queue_changed(self) -> None:
+        """After this commit: what may begin now, and why the others wait."""
+        current_transaction().after_commit.append(self._look_safely)
+
     def look_after_queue(self) -> None:
         """Begin what may begin, if a commit forgot to, and tell each of the others why it waits now."""
         if not is_anything_queued():
@@ -175,12 +179,10 @@ class Steering:
             acts.append(self._admit_safely)
 
     def _admit_safely(self) -> None:
-        try:
-            with connection():
-                self.admit()
-        except Exception:
-            # What was committed stands; the clock looks after the queue again in a moment.
-            logger.exception("letting tasks in failed")
+        _safely(self.admit)
+
+    def _look_safely(self) -> None:
+        _safely(self.look_after_queue)
 
     def _follow(self, plan: DeploymentPlan, before: Progress, progress: Progress, turned: _Turned) -> None:
         """What else follows of a task's first turn: it is in its rows already, what it leads to is not."""
@@ -386,6 +388,15 @@ def _joined(pieces: Sequence[task_log.Lines]) -> list[task_log.Lines]:
         else:
             joined.append(piece)
     return joined
+
+
+def _safely(act: Callable[[], object]) -> None:
+    try:
+        with connection():
+            act()
+    except Exception:
+        # What was committed stands; the clock looks after the queue again in a moment.
+        logger.exception("looking after the queue failed")
 
 
 def _targets_of(plan: DeploymentPlan) -> set[str]:

@@ -137,6 +137,7 @@ class Orchestrator:
         variables: Mapping[str, str] | None = None,
         only_targets: Iterable[str] | None = None,
         skip_steps: Iterable[str] = (),
+        place: Place = _ANYWHERE,
     ) -> Task:
         """Have each target say what a deployment would change in files: no deployment, and nobody waits for it.
 
@@ -158,7 +159,7 @@ class Orchestrator:
         )
         planned = plan(inputs, self._new_id)
         title = f"Preview {planned.project.name} {planned.release.version} in {environment.name}"
-        task = _task(context, task_id, TaskKind.PREVIEW, title, release=release, environment=environment)
+        task = _task(context, task_id, TaskKind.PREVIEW, title, release=release, environment=environment, place=place)
         self._begin(task, planned)
         return task
 
@@ -227,6 +228,11 @@ class Orchestrator:
             raise Conflict(f"the task has ended already: {task.state}")
         who = User.get_or_none(User.id == context.actor)
         self._steering.feed({task.id: [CancelAsked(who.name if who else context.actor)]})
+        crash_point("cancel.asked")
+
+    def queue_changed(self) -> None:
+        """Once this is committed others may begin, and each that waits is told why anew."""
+        self._steering.queue_changed()
 
     def retry(self, context: Asking, task: Task) -> Task:
         """The same plan once more, as a task of its own; how targets are reached is looked up anew.

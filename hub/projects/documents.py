@@ -13,6 +13,7 @@ from hub.infrastructure.endpoint_body import EndpointBody, ReachedKind
 from hub.infrastructure.machine_policies import policy_of
 from hub.operations.body import Body, Line, Name, Ref, RefList, RoleList, Text
 from hub.projects import lifecycles, projects, targeting, variables
+from hub.projects.concurrency import Concurrency, TasksAtOnce
 from hub.projects.lifecycles import PhaseList
 from hub.projects.process import ProcessBody, as_written
 from hub.projects.shells import Shell
@@ -88,6 +89,8 @@ class ProjectDocument(Body):
     description: Text | None = None
     group: Line | None = None
     lifecycle: Ref | None = None
+    concurrency: Concurrency | None = None
+    tasks_at_once: TasksAtOnce | None = None
     variable_sets: RefList | None = None
     variables: VariableList | None = None
     process: ProcessBody | None = None
@@ -170,6 +173,8 @@ def project_document(row: Project, names: dict[str, str]) -> Document:
         "description": row.description,
         "group": row.group,
         "lifecycle": Lifecycle.get_by_id(row.lifecycle).name,
+        "concurrency": row.concurrency,
+        "tasks_at_once": row.tasks_at_once,
         "variable_sets": [found.name for found in projects.sets_of(row)] or None,
     }
     return _without_blanks(head) | {

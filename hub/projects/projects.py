@@ -23,10 +23,18 @@ def create(
     group: str = "",
     lifecycle: str | None = None,
     variable_sets: Sequence[str] = (),
+    concurrency: str = "",
+    tasks_at_once: int | None = None,
 ) -> Project:
     finding.refuse_taken_name(Project, name, "project")
     row = Project(
-        name=name, slug=_free_slug(name), description=description, group=group, lifecycle=_lifecycle(context, lifecycle)
+        name=name,
+        slug=_free_slug(name),
+        description=description,
+        group=group,
+        lifecycle=_lifecycle(context, lifecycle),
+        concurrency=concurrency,
+        tasks_at_once=tasks_at_once,
     )
     context.seals.seal(row)
     row.save(force_insert=True)
@@ -43,12 +51,15 @@ def update(
     group: str,
     lifecycle: str | None,
     variable_sets: Sequence[str],
+    concurrency: str,
+    tasks_at_once: int | None,
     if_version: int,
 ) -> Project:
     """Everything but the process; the slug stays, since links and scripts carry it."""
     finding.check_version(row, if_version)
     finding.refuse_taken_name(Project, name, "project", but=row.id)
     row.name, row.description, row.group = name, description, group
+    row.concurrency, row.tasks_at_once = concurrency, tasks_at_once
     row.lifecycle = _lifecycle(context, lifecycle)
     row.version += 1
     context.seals.seal(row)

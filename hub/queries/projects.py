@@ -23,6 +23,8 @@ class ProjectView(Reply):
     group: str
     lifecycle: str
     variable_sets: list[str]
+    concurrency: str
+    tasks_at_once: int | None
     steps: int
     process_version: int
     version: int
@@ -45,6 +47,8 @@ def view(row: Project) -> ProjectView:
         group=row.group,
         lifecycle=Lifecycle.get_by_id(row.lifecycle).name,
         variable_sets=[found.name for found in projects.sets_of(row)],
+        concurrency=row.concurrency,
+        tasks_at_once=row.tasks_at_once,
         steps=len(row.process),
         process_version=row.process_version,
         version=row.version,

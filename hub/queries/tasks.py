@@ -15,6 +15,7 @@ from hub.permissions import Permission
 from hub.projects import finding
 from hub.queries import projects
 from hub.queries.listing import Order, Page, Slice, at_text, page, time_text
+from hub.states import Priority
 from hub.storage.models import Deployment, Environment, Project, Release, Task
 from hub.storage.vault import Vault
 
@@ -32,6 +33,8 @@ class TaskView(Reply):
     project: str | None
     environment: str | None
     release: str | None
+    priority: str
+    parent: str | None
     created_at: str
     created_by: str | None
     started_at: str | None
@@ -270,6 +273,8 @@ def _members(row: Task) -> dict[str, Any]:
         "project": project.name if project else None,
         "environment": environment.name if environment else None,
         "release": release.version if release else None,
+        "priority": Priority(row.priority).word,
+        "parent": row.parent,
         "created_at": time_text(row.created_at),
         "created_by": row.created_by,
         "started_at": at_text(row.started_at),

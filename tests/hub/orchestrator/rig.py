@@ -17,6 +17,7 @@ from hub.infrastructure.fleet import Carriers
 from hub.infrastructure.reached_targets import NewTarget, create_reached
 from hub.infrastructure.spoke_keys import SpokeDirectory
 from hub.infrastructure.spokes import tenant_of
+from hub.orchestrator.admitting import QueueLimits
 from hub.orchestrator.engine import Engine, EngineLimits, EngineParts, TrustState
 from hub.orchestrator.planner import PlanLimits
 from hub.packages.sealed_keys import seal_manifest_key
@@ -106,7 +107,7 @@ def until(condition, wait_s=20.0):
 class Rig:
     """Everything of one hub."""
 
-    def __init__(self, hub, *, limits=LIMITS, plan_limits=None):
+    def __init__(self, hub, *, limits=LIMITS, plan_limits=None, queue_limits=None):
         self.hub = hub
         self.broker = MemoryBroker()
         self.connection = MemoryConnection(self.broker, "hub")
@@ -128,6 +129,7 @@ class Rig:
             clock_ms=lambda: now_ms() + self.shift_ms,
             limits=limits,
             plan_limits=plan_limits or PlanLimits(),
+            queue_limits=queue_limits or QueueLimits(),
         )
         self.engine = Engine(self.parts)
         self.spokes = {}
