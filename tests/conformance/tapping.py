@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from tests.services.whole import until
 from wire import topology
 from wire.amqp.connection import AmqpConnection
-from wire.connection import Outgoing, Subscription
+from wire.connection import Delivery, Outgoing, Subscription
 from wire.envelope import MAGIC, MessageType, peek
 from wire.topology import Binding, Queue, Topology
 
@@ -70,11 +70,34 @@ def tapping(broker: str, environ: Mapping[str, str], spoke_id: str, ids: Mapping
     ).stdout.strip()
     queue = f"hub.tap-{spoke_id[:8]}"
     tapped = Topology(queues=(Queue(queue),), bindings=(Binding(topology.COMMANDS, queue, spoke_id),))
-    url = f"amqp://{topology.HUB_USER}:{password}@{broker}/{topology.VHOST}"
-    connection = AmqpConnection(url, name="tap", declare=tapped)
-    try:
+    with _as_the_hub(broker, environ, tapped) as connection:
         tap = Tap(connection, connection.consume(queue, prefetch=50), ids)
         tap.wait_until_in_place(spoke_id)
         yield tap
+
+
+def lose_logs(broker: str, environ: Mapping[str, str]) -> int:
+    """While no engine hears them: every third part of a log that the broker has is gone; how many that were."""
+    with _as_the_hub(broker, environ, Topology()) as connection:
+        subscription = connection.consume(topology.HUB_LOGS, prefetch=2_000)
+        found: list[Delivery] = []
+        while more := subscription.take(500, 2.0):
+            found += more
+        lost = [part for number, part in enumerate(found) if number % 3 == 1]
+        subscription.ack(lost)
+        # What is not answered goes back to its place.
+        subscription.close()
+        return len(lost)
+
+
+@contextmanager
+def _as_the_hub(broker: str, environ: Mapping[str, str], declare: Topology) -> Iterator[AmqpConnection]:
+    password = subprocess.run(
+        [sys.executable, "-c", _PASSWORD], env=dict(environ), capture_output=True, text=True, check=True
+    ).stdout.strip()
+    url = f"amqp://{topology.HUB_USER}:{password}@{broker}/{topology.VHOST}"
+    connection = AmqpConnection(url, name="tap", declare=declare)
+    try:
+        yield connection
     finally:
         connection.close()

@@ -63,6 +63,17 @@ def broker_killed(world):
 
 
 @pytest.fixture(scope="module")
+def logs_lost(world):
+    """Every third part of what they printed while the engine was away was lost by the broker."""
+    begun = all_counting(world)
+    with world.without_engine():
+        for _, witness in begun.values():
+            until(lambda witness=witness: "end" in seen(witness), "the script did not end")
+        assert world.lose_logs() >= len(KINDS)
+    return begun
+
+
+@pytest.fixture(scope="module")
 def held_up(world):
     """A run for each kind while nobody can take it; what became of it, when everybody was back."""
     tasks, words, witnesses = {}, {}, {}
@@ -117,6 +128,17 @@ def test_r4_a_flood_of_output_has_no_gap(world, kind):
         digest.update(line.encode() + b"\n")
     expected = hashlib.sha256(b"".join(b"%d\n" % number for number in range(1, 200_001)))
     assert digest.hexdigest() == expected.hexdigest()
+
+
+def test_r4_what_the_broker_lost_of_a_log_is_fetched_again_from_the_target(world, kind, logs_lost):
+    task, witness = logs_lost[kind]
+    world.until_succeeded(task)
+    world.until_log_complete(task)
+    assert sorted(world.printed(task)) == sorted(f"line {number}" for number in range(1, LINES + 1))
+    (log,) = world.of_target(task)["logs"]
+    assert (log["agrees"], log["digest"], log["missing"]) == (True, log["outcome_digest"], [])
+    assert "LOG_GAP: log incomplete: records" in world.log(task)
+    assert seen(witness) == ["start", "end"]
 
 
 def test_r5_a_cancel_overtakes_what_was_sent_and_not_begun(world, kind, witness):

@@ -8,11 +8,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.conformance.tapping import Tap, tapping
+from tests.conformance.tapping import Tap, lose_logs, tapping
 from tests.services.network import Cable
 from tests.services.ports import free_ports
 from tests.services.sshd import running_sshd
@@ -169,6 +169,20 @@ class Conformance(Whole):
 
     def _spoke_id(self, spoke: str) -> str:
         return str(self.call("GET", f"/spokes/{spoke}")["id"])
+
+    @contextmanager
+    def without_engine(self) -> Iterator[None]:
+        """It is killed, and nobody starts it again before the block ends."""
+        os.kill(self.up_pid(), signal.SIGSTOP)
+        try:
+            end(self.part("hub"))
+            yield
+        finally:
+            os.kill(self.up_pid(), signal.SIGCONT)
+
+    def lose_logs(self) -> int:
+        """Parts of logs that the broker had confirmed are gone; how many."""
+        return lose_logs(self.environ["MANYARM_BROKER_BIND"], self.environ)
 
     # What carries the jobs of a kind
 
