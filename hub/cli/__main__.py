@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "account": ("hub.cli.client.account", "List and delete logins and cloud credentials."),
     "spoke": ("hub.cli.client.spoke", "List, approve and revoke spokes."),
     "join-code": ("hub.cli.client.join_code", "Make a code with which a spoke enrols."),
+    "integration": ("hub.cli.client.integration", "Let programs hear events and send commands over AMQP."),
     "variable": ("hub.cli.client.variable", "Explain which value of a variable wins."),
 }
 

@@ -1,7 +1,7 @@
 """What is said and asked over AMQP, for programs that know nothing else of us: JSON Schemas, AsyncAPI. PURE.
 
-Both are read off the very classes of which events are made and by which commands are judged. They leave room for
-further fields: whoever reads an event takes what it knows and lets the rest be.
+Both are read off the very classes of which events are made and by which commands are judged. Events leave room for
+further fields: whoever reads one takes what it knows and lets the rest be.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from hub.integration.cloud_event import CONTENT_TYPE, SEQUENCE_DIGITS, SPEC_VERS
 from hub.integration.command_types import ANSWER_NAME, ANSWER_TYPE, COMMAND_TYPES, CommandAnswer, CommandType
 from hub.integration.event_types import EVENT_TYPES, EventType
 from hub.integration.numbering import SCHEMAS_PATH
+from hub.operations.body import Body
 from wire import integration_topology as topology
 
 JsonObject = dict[str, Any]
@@ -66,7 +67,9 @@ def _attributes(type_: str) -> JsonObject:
 def _document(
     name: str, summary: str, attributes: JsonObject, data: type[BaseModel], needed: tuple[str, ...] = ()
 ) -> JsonObject:
-    described = _opened(data.model_json_schema(ref_template="#/$defs/{model}"))
+    described = data.model_json_schema(ref_template="#/$defs/{model}")
+    # What a command does not name is refused; whoever reads what we say must bear a further field.
+    described = described if issubclass(data, Body) else _opened(described)
     definitions = described.pop("$defs", {})
     found: JsonObject = {
         "$schema": DIALECT,

@@ -48,6 +48,10 @@ def _faults(schema: dict[str, Any], value: Any, root: dict[str, Any], at: str) -
             yield from (f"{at}: {name} is missing" for name in wanted if name not in value)
         elif word in {"properties", "additionalProperties"}:
             continue
+        elif word == "patternProperties":
+            for pattern, each in wanted.items():
+                for name in (name for name in value if re.search(pattern, name)):
+                    yield from _faults(each, value[name], root, f"{at}.{name}")
         elif word == "items":
             for index, item in enumerate(value):
                 yield from _faults(wanted, item, root, f"{at}[{index}]")
