@@ -228,7 +228,6 @@ class Orchestrator:
             raise Conflict(f"the task has ended already: {task.state}")
         who = User.get_or_none(User.id == context.actor)
         self._steering.feed({task.id: [CancelAsked(who.name if who else context.actor)]})
-        crash_point("cancel.asked")
 
     def queue_changed(self) -> None:
         """Once this is committed others may begin, and each that waits is told why anew."""
