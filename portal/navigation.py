@@ -11,6 +11,7 @@ _FAMILIES = (
     ("dashboard", "Dashboard", "dashboard.show", Permission.PROJECT_VIEW),
     ("projects", "Projects", "projects.index", Permission.PROJECT_VIEW),
     ("tasks", "Tasks", "tasks.index", Permission.TASK_VIEW),
+    ("queue", "Queue", "queue.show", Permission.TASK_VIEW),
     ("targets", "Targets", "targets.index", Permission.TARGET_VIEW),
     ("packages", "Packages", "packages.index", Permission.PACKAGE_VIEW),
     ("audit", "Audit", "audit.index", Permission.EVENT_VIEW),

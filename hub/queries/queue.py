@@ -5,7 +5,6 @@ from typing import Any
 from hub.access.caller import Caller
 from hub.operations.body import Reply
 from hub.orchestrator.admitting import place_of
-from hub.permissions import Permission
 from hub.queries.listing import Order, Slice, page, time_text
 from hub.queries.tasks import visible
 from hub.states import TASK_ENDED, Priority, TaskState
@@ -83,11 +82,6 @@ def pause_view(row: QueuePause) -> PauseView:
         since=time_text(row.created_at),
         reason=row.reason,
     )
-
-
-def may_pause(caller: Caller) -> dict[str, bool]:
-    """What the pages offer: whether the caller may pause the hub, or something at all."""
-    return {"hub": caller.may(Permission.QUEUE_EDIT), "somewhere": caller.may_somewhere(Permission.QUEUE_EDIT)}
 
 
 def _queued(row: Task) -> QueuedView:

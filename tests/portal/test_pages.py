@@ -20,6 +20,7 @@ PAGES = (
     "/tasks",
     "/tasks?state=failed",
     "/tasks/TASK",
+    "/queue",
     "/spokes",
     "/targets",
     "/targets/web-1",
