@@ -126,7 +126,7 @@ class SpoolWriter:
         at = 0
         while len(data) - at >= CONTENT_MAX_BYTES:
             line_end = data.rfind(b"\n", at, at + CONTENT_MAX_BYTES) + 1
-            stop = line_end if line_end > at else at + CONTENT_MAX_BYTES
+            stop = line_end if line_end > at else _between_characters(data, at + CONTENT_MAX_BYTES)
             self._add(Kind.TEXT, self._lines_at, self._stream, data[at:stop])
             at = stop
         rest = data[at:]
@@ -165,6 +165,14 @@ class SpoolWriter:
         self.chain = self._chain
         self._records = []
         self._records_size = 0
+
+
+def _between_characters(data: bytes, stop: int) -> int:
+    """Where a line that is longer than a record is cut: there, or before the character that lies across it."""
+    for back in range(min(4, stop)):
+        if stop - back < len(data) and data[stop - back] & 0xC0 != 0x80:
+            return stop - back
+    return stop
 
 
 def _now_ms() -> int:

@@ -130,6 +130,27 @@ def test_r4_a_flood_of_output_has_no_gap(world, kind):
     assert digest.hexdigest() == expected.hexdigest()
 
 
+STRANGE = r"""
+head -c 6000000 /dev/zero | tr '\0' x; echo
+head -c 200000 /dev/zero; echo
+head -c 500000 /dev/urandom; echo
+for i in $(seq 1 3000); do printf '\033[31m\033[2J\033]0;%d\007' $i; done; echo
+echo the last line
+"""
+
+
+def test_r4_f19_whatever_a_script_prints_is_here_to_the_last_byte(world, kind):
+    """A line of six megabytes, NULs, bytes that are no text, a terminal's tricks."""
+    task = world.run_script(kind, STRANGE)
+    world.until_log_complete(task)
+    (log,) = world.of_target(task)["logs"]
+    assert (log["agrees"], log["digest"]) == (True, log["outcome_digest"])
+    assert log["bytes"] > 6_700_000
+    printed = world.printed(task)
+    assert printed[-1] == "the last line"
+    assert sum(text.count("x") for text in printed) >= 6_000_000
+
+
 def test_r4_what_the_broker_lost_of_a_log_is_fetched_again_from_the_target(world, kind, logs_lost):
     task, witness = logs_lost[kind]
     world.until_succeeded(task)
