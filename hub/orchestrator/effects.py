@@ -55,6 +55,15 @@ class SetJob:
 
 
 @dataclass(frozen=True, slots=True)
+class SetDeadline:
+    """Until when the hub waits for this attempt as it stands; `run_ms`: when its machine ends it, None as before."""
+
+    job: str
+    until_ms: int
+    run_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SkipJobs:
     """Every job of the step that has not begun never will."""
 
@@ -98,4 +107,17 @@ class Say:
     target: str = ""
 
 
-Effect = SendJob | SendCancel | DropJob | ExpireJob | SetJob | SkipJobs | SetStep | SetTask | SetTimer | DropTimer | Say
+Effect = (
+    SendJob
+    | SendCancel
+    | DropJob
+    | ExpireJob
+    | SetJob
+    | SetDeadline
+    | SkipJobs
+    | SetStep
+    | SetTask
+    | SetTimer
+    | DropTimer
+    | Say
+)

@@ -27,14 +27,22 @@ class JobStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class JobRenewed:
+    """Its spoke is there, has it, and has not begun: it is asked for once more, with a new time."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobEnded:
-    """`state` is one of ENDS; `began`: whether it ran at all."""
+    """`state` is one of ENDS; `began`: whether it ran at all; `ended_processes`: how many were ended to stop it."""
 
     job: str
     state: JobState
     exit_code: int | None = None
     message: str = ""
     began: bool = False
+    ended_processes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +77,14 @@ class HubRestored:
 
 
 Event = (
-    Started | JobAccepted | JobStarted | JobEnded | JobExpired | TimerFired | CancelAsked | SpokeRevoked | HubRestored
+    Started
+    | JobAccepted
+    | JobStarted
+    | JobRenewed
+    | JobEnded
+    | JobExpired
+    | TimerFired
+    | CancelAsked
+    | SpokeRevoked
+    | HubRestored
 )

@@ -16,24 +16,32 @@ _ON_SQLITE = (
     "UPDATE job SET state = COALESCE(?, state), exit_code = COALESCE(?, exit_code), message = COALESCE(?, message),"
     " accepted_at = COALESCE(?, accepted_at), started_at = COALESCE(?, started_at), ended_at = COALESCE(?, ended_at),"
     " deadline_at = COALESCE(?, deadline_at), result_sha256 = COALESCE(?, result_sha256),"
-    " records = COALESCE(?, records), chain = COALESCE(?, chain), log_state = COALESCE(?, log_state) WHERE id = ?"
+    " records = COALESCE(?, records), chain = COALESCE(?, chain), log_state = COALESCE(?, log_state),"
+    " run_deadline_at = COALESCE(?, run_deadline_at), gives_up_at = COALESCE(?, gives_up_at),"
+    " ended_processes = COALESCE(?, ended_processes), survivors = COALESCE(?, survivors) WHERE id = ?"
 )
 _ON_POSTGRES = (
     "UPDATE job SET state = COALESCE(%s, state), exit_code = COALESCE(%s, exit_code), message = COALESCE(%s, message),"
     " accepted_at = COALESCE(%s, accepted_at), started_at = COALESCE(%s, started_at),"
     " ended_at = COALESCE(%s, ended_at), deadline_at = COALESCE(%s, deadline_at),"
     " result_sha256 = COALESCE(%s, result_sha256), records = COALESCE(%s, records), chain = COALESCE(%s, chain),"
-    " log_state = COALESCE(%s, log_state) WHERE id = %s"
+    " log_state = COALESCE(%s, log_state), run_deadline_at = COALESCE(%s, run_deadline_at),"
+    " gives_up_at = COALESCE(%s, gives_up_at), ended_processes = COALESCE(%s, ended_processes),"
+    " survivors = COALESCE(%s, survivors) WHERE id = %s"
 )
 _COLUMNS = (
     "state", "exit_code", "message", "accepted_at", "started_at", "ended_at",
-    "deadline_at", "result_sha256", "records", "chain", "log_state",
+    "deadline_at", "result_sha256", "records", "chain", "log_state", "run_deadline_at", "gives_up_at",
+    "ended_processes", "survivors",
 )  # fmt: skip
 _FIRST = (
     "id", "task", "step_index", "step", "target", "target_name", "spoke", "attempt", "state", "created_at",
-    "deadline_at", "exit_code", "message", "ended_at",
+    "deadline_at", "exit_code", "message", "ended_at", "gives_up_at",
 )  # fmt: skip
-_ABSENT = {"state": JobState.PLANNED, "deadline_at": None, "exit_code": None, "message": "", "ended_at": None}
+_ABSENT = {
+    "state": JobState.PLANNED, "deadline_at": None, "exit_code": None, "message": "", "ended_at": None,
+    "gives_up_at": None,
+}  # fmt: skip
 _INSERT = Prepared(lambda: Job.insert({name: hole(name) for name in _FIRST}))
 
 

@@ -17,6 +17,7 @@ from hub.orchestrator.effects import (
     Say,
     SendCancel,
     SendJob,
+    SetDeadline,
     SetJob,
     SetStep,
     SetTask,
@@ -29,15 +30,18 @@ from hub.orchestrator.events import (
     TASK_TIMER,
     CancelAsked,
     Event,
+    HubRestored,
     JobAccepted,
     JobEnded,
     JobExpired,
+    JobRenewed,
     JobStarted,
     SpokeRevoked,
     Started,
     TimerFired,
 )
 from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep
+from hub.orchestrator.reckoning import reckon
 from hub.orchestrator.standing import JobProgress, Progress
 from hub.orchestrator.states import ENDS, FAILED_JOBS, OPEN_JOBS, RETRIED_JOBS, Condition, StepState
 from hub.states import JOB_ENDED, TASK_ENDED, JobState, TaskState
@@ -62,6 +66,9 @@ def advance_all(
     plan: DeploymentPlan, progress: Progress, events: Iterable[Event], now_ms: int
 ) -> tuple[Progress, tuple[Effect, ...]]:
     """As `advance`, one event after the other, but the state is copied once."""
+    events = tuple(events)
+    if progress.restored or any(isinstance(event, HubRestored) for event in events):
+        return reckon(plan, progress, events, now_ms)
     turn = _Turn(plan, progress, now_ms)
     for event in events:
         turn.take(event)
@@ -87,6 +94,7 @@ class _Turn:
         self._revoked = progress.revoked
         self._troubles = progress.troubles
         self._failure = progress.failure
+        self._ended_processes = progress.ended_processes
 
     def take(self, event: Event) -> None:
         match event:
@@ -96,6 +104,8 @@ class _Turn:
                 self._job_started(job)
             case JobAccepted(job):
                 self._job_accepted(job)
+            case JobRenewed(job):
+                self._job_renewed(job)
             case JobExpired(job):
                 self._job_expired(job)
             case TimerFired(name):
@@ -122,6 +132,7 @@ class _Turn:
             revoked=self._revoked,
             troubles=self._troubles,
             failure=self._failure,
+            ended_processes=self._ended_processes,
         )
         return progress, tuple(self._effects)
 
@@ -156,16 +167,24 @@ class _Turn:
             return
         planned, job = found
         if job.state in (JobState.SENT, JobState.ACCEPTED):
-            self._open_job(planned, job, JobState.RUNNING, _run_ms(self._plan.step_of(planned)))
+            step = self._plan.step_of(planned)
+            self._open_job(planned, job, JobState.RUNNING, _run_ms(step), self._now_ms + step.limits.wall_s * 1000)
             self._effects.append(SetJob(cid, JobState.RUNNING))
         elif job.state in JOB_ENDED:
             self._late_start(cid, planned, job)
+
+    def _job_renewed(self, cid: str) -> None:
+        found = self._present(cid)
+        if found is not None and found[1].state is JobState.ACCEPTED and self._state is TaskState.RUNNING:
+            step = self._plan.step_of(found[0])
+            self._open_job(*found, JobState.ACCEPTED, step.prepare_s * 1000 + _run_ms(step))
 
     def _job_ended(self, event: JobEnded) -> None:
         found = self._present(event.job)
         if found is None or found[1].state not in OPEN_JOBS or event.state not in ENDS:
             return
         planned, job = found
+        self._ended_processes += event.ended_processes
         if not job.late or event.state is not JobState.CANCELLED or self._state is TaskState.CANCELLING:
             self._end(planned, job, event.state, event.message, event.exit_code)
         elif event.began:
@@ -218,8 +237,9 @@ class _Turn:
             self._end(planned, self._job(planned), JobState.REVOKED, "its spoke is not trusted any more")
             return
         pickup_ms = self._plan.pickup_of(planned) * 1000
+        self._effects.append(SetJob(cid, JobState.SENT))
         self._open_job(planned, JobProgress(attempt=attempt), JobState.SENT, pickup_ms + EXPIRY_MARGIN_MS)
-        self._effects += [SetJob(cid, JobState.SENT), SendJob(cid, self._now_ms + pickup_ms)]
+        self._effects.append(SendJob(cid, self._now_ms + pickup_ms))
 
     def _end(
         self, planned: PlannedJob, job: JobProgress, state: JobState, message: str, exit_code: int | None = None
@@ -272,7 +292,7 @@ class _Turn:
         cid = self._attempt(planned, job)
         if self._state is TaskState.CANCELLING:
             self._effects.append(DropJob(cid))
-            self._end(planned, job, JobState.UNKNOWN, "the cancel was not confirmed")
+            self._end(planned, job, JobState.UNKNOWN, "the cancel was not confirmed: nobody said in time that it ended")
         elif job.state is JobState.SENT and not job.late:
             # Whether it went out is in the outbox; if it did, only its spoke knows what became of it.
             self._effects.append(ExpireJob(cid))
@@ -375,7 +395,14 @@ class _Turn:
         self._alarm_ms = 0
         self._effects += [DropTimer(name) for name in (DEADLINE_TIMER, TASK_TIMER, QUEUE_TIMER)]
         self._effects.append(SetTask(state, "" if state is TaskState.SUCCEEDED else self._failure))
-        self._say(*_last_words(state, self._failure))
+        self._say(*_last_words(state, self._failure, self._how_cancelled() if state is TaskState.CANCELLED else ""))
+
+    def _how_cancelled(self) -> str:
+        if not self._jobs:
+            return " before it began"
+        ended = self._ended_processes
+        words = "nothing of it was running" if not ended else "1 process" if ended == 1 else f"{ended} processes"
+        return f", confirmed: {words}{' ended' if ended else ''}"
 
     # Small change
 
@@ -398,9 +425,12 @@ class _Turn:
             return ()
         return self._plan.steps[self._step].batches[self._batch]
 
-    def _open_job(self, planned: PlannedJob, job: JobProgress, state: JobState, time_ms: int) -> None:
+    def _open_job(
+        self, planned: PlannedJob, job: JobProgress, state: JobState, time_ms: int, run_ms: int | None = None
+    ) -> None:
         deadline_ms = self._now_ms + time_ms
         self._jobs[planned.id] = JobProgress(state, job.attempt, deadline_ms, job.late)
+        self._effects.append(SetDeadline(self._attempt(planned, job), deadline_ms, run_ms))
         self._wake_at(deadline_ms)
 
     def _wake_at(self, due_ms: int) -> None:
@@ -439,11 +469,11 @@ def _ended(state: JobState, exit_code: int | None, message: str) -> str:
     return f"{words}: {message}" if message else words
 
 
-def _last_words(state: TaskState, failure: str) -> tuple[Level, str]:
+def _last_words(state: TaskState, failure: str, how: str) -> tuple[Level, str]:
     if state is TaskState.SUCCEEDED:
         return Level.INFO, "the task succeeded"
     reason = f": {failure}" if failure else ""
-    words = "the end of the task is unknown" if state is TaskState.UNKNOWN else f"the task {_verb(state)}"
+    words = "the end of the task is unknown" if state is TaskState.UNKNOWN else f"the task {_verb(state)}{how}"
     return (Level.ERROR if state is TaskState.FAILED else Level.WARNING), words + reason
 
 

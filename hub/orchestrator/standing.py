@@ -28,7 +28,8 @@ class Progress:
 
     `step` and `batch`: the present ones; `open`: how many jobs of the present batch have not ended.
     `alarm_ms`: when the deadline timer is set to fire, 0 for not at all.
-    `troubles`: every end other than success that a job came to.
+    `troubles`: every end other than success that a job came to. `ended_processes`: of all jobs that were stopped.
+    `restored`: it is left to reckoning.py, for the hub was put back to an earlier state.
     """
 
     state: TaskState = TaskState.QUEUED
@@ -43,6 +44,8 @@ class Progress:
     revoked: frozenset[str] = frozenset()
     troubles: frozenset[JobState] = frozenset()
     failure: str = ""
+    ended_processes: int = 0
+    restored: bool = False
 
 
 def beginning(plan: DeploymentPlan) -> Progress:
@@ -67,6 +70,8 @@ def encode_progress(progress: Progress) -> str:
             "revoked": sorted(progress.revoked),
             "troubles": sorted(progress.troubles),
             "failure": progress.failure,
+            "ended_processes": progress.ended_processes,
+            "restored": progress.restored,
         },
         separators=(",", ":"),
     )
@@ -88,4 +93,6 @@ def decode_progress(text: str) -> Progress:
         revoked=frozenset(found["revoked"]),
         troubles=frozenset(JobState(state) for state in found["troubles"]),
         failure=found["failure"],
+        ended_processes=found.get("ended_processes", 0),
+        restored=found.get("restored", False),
     )

@@ -24,6 +24,7 @@ from hub.orchestrator.effects import (
     Say,
     SendCancel,
     SendJob,
+    SetDeadline,
     SetJob,
     SetTask,
     SetTimer,
@@ -241,9 +242,9 @@ class Steering:
 
     def _send(self, plan: DeploymentPlan, turned: _Turned) -> list[tuple[str, Event]]:
         self._sendings.add(plan, turned.sends)
-        sent = {send.job for send in turned.sends}
-        ended = [cid for cid, columns in turned.jobs.items() if columns["state"] in JOB_ENDED]
-        accepted = [cid for cid in turned.jobs if cid not in sent and cid not in set(ended)]
+        states = {cid: columns.get("state") for cid, columns in turned.jobs.items()}
+        ended = [cid for cid, state in states.items() if state in JOB_ENDED]
+        accepted = [cid for cid, state in states.items() if state in _AT]
         self._sendings.settle(dropped=turned.drops, ended=ended, accepted=accepted)
         following = self._sendings.cancel(plan, turned.cancels) + self._sendings.expire(plan, turned.expired)
         return [(plan.task, event) for event in following]
@@ -304,8 +305,10 @@ def _sorted(task: str, effects: Iterable[Effect], now_ms: int) -> _Turned:
     turned = _Turned(task)
     for effect in effects:
         match effect:
-            case SetJob():
-                turned.jobs.setdefault(effect.job, {}).update(_job_columns(effect, now_ms))
+            case SetJob(job):
+                turned.jobs.setdefault(job, {}).update(_job_columns(effect, now_ms))
+            case SetDeadline(job):
+                turned.jobs.setdefault(job, {}).update(_deadlines(effect))
             case SendJob(job, deadline_ms):
                 turned.jobs.setdefault(job, {})["deadline_at"] = deadline_ms
                 turned.sends.append(effect)
@@ -315,10 +318,8 @@ def _sorted(task: str, effects: Iterable[Effect], now_ms: int) -> _Turned:
                 turned.drops.append(job)
             case ExpireJob(job):
                 turned.expired.append(job)
-            case SetTimer(name, due_ms):
-                turned.timers[name] = due_ms
-            case DropTimer(name):
-                turned.timers[name] = None
+            case SetTimer() | DropTimer():
+                turned.timers[effect.name] = effect.due_ms if isinstance(effect, SetTimer) else None
             case Say():
                 turned.says.append(effect)
             case SkipJobs(step):
@@ -335,6 +336,11 @@ def _job_columns(effect: SetJob, now_ms: int) -> dict[str, Any]:
     elif effect.state in _AT:
         columns[_AT[effect.state]] = now_ms
     return columns
+
+
+def _deadlines(effect: SetDeadline) -> dict[str, Any]:
+    run = {} if effect.run_ms is None else {"run_deadline_at": effect.run_ms}
+    return {"gives_up_at": effect.until_ms, **run}
 
 
 def _task_columns(turned: _Turned, now_ms: int) -> Columns:

@@ -75,7 +75,12 @@ class Progress(Table):
 
 
 class Job(Table):
-    """One step on one target. The id is the `cid` of the wire, made in the plan."""
+    """One step on one target. The id is the `cid` of the wire, made in the plan.
+
+    `deadline_at`: until then its spoke may take it. `run_deadline_at`: then its machine ends the run. `gives_up_at`:
+    then the hub waits no longer in the present state. `ended_processes`, `survivors`: what its machine ended of it, and
+    what it could not end.
+    """
 
     id = RowId()
     task = RefField(Task, on_delete="CASCADE")
@@ -94,6 +99,10 @@ class Job(Table):
     started_at = AtField(null=True)
     ended_at = AtField(null=True)
     deadline_at = AtField(null=True)
+    run_deadline_at = AtField(null=True)
+    gives_up_at = AtField(null=True)
+    ended_processes = IntegerField(null=True)
+    survivors = JsonField(null=True)
     log_next_record = BigIntegerField(default=0)
     log_chain = HashField(default="0" * 64)
     log_bytes = BigIntegerField(default=0)

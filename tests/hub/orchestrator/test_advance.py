@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from hub.orchestrator.effects import Say, SendCancel, SendJob, SetJob, SetTask, SetTimer
+from hub.orchestrator.effects import Say, SendCancel, SendJob, SetDeadline, SetJob, SetTask, SetTimer
 from hub.orchestrator.events import (
     CancelAsked,
     JobAccepted,
     JobEnded,
     JobExpired,
+    JobRenewed,
     JobStarted,
     SpokeRevoked,
     Started,
@@ -18,6 +19,7 @@ from hub.orchestrator.events import (
 from hub.orchestrator.planner import StepInput, TargetInput, plan
 from hub.orchestrator.progress import advance, advance_all
 from hub.orchestrator.standing import beginning, decode_progress, encode_progress
+from hub.orchestrator.states import OPEN_JOBS
 from hub.states import JOB_ENDED, TASK_ENDED, JobState, TaskState
 from tests.hub.orchestrator.plans import counted, inputs, target
 
@@ -61,11 +63,7 @@ class Story:
             return TimerFired(words[1])
         if words[0] == "revoke":
             return SpokeRevoked(f"spoke-{words[1]}")
-        cid = self._present(words[0])
-        told = {"accepted": JobAccepted, "running": JobStarted, "expired": JobExpired, "stopped": _stopped}.get(
-            words[1]
-        )
-        return told(cid) if told else JobEnded(cid, JobState(words[1]))
+        return _of_job(self._present(words[0]), words[1])
 
     def _present(self, name):
         target_name, step_name = name.split("/")
@@ -81,6 +79,19 @@ class Story:
         return name if attempt == 1 else f"{name}#{attempt}"
 
 
+def _of_job(cid, word):
+    told = {
+        "accepted": JobAccepted,
+        "running": JobStarted,
+        "renewed": JobRenewed,
+        "expired": JobExpired,
+        "stopped": _stopped,
+    }.get(word)
+    if word.startswith("ended-"):
+        return JobEnded(cid, JobState.CANCELLED, ended_processes=int(word.removeprefix("ended-")))
+    return told(cid) if told else JobEnded(cid, JobState(word))
+
+
 def _stopped(cid):
     return JobEnded(cid, JobState.CANCELLED, began=True)
 
@@ -88,7 +99,7 @@ def _stopped(cid):
 def _step(line):
     name, *words = line.split()
     options = dict(word.split("=") for word in words if "=" in word)
-    for number in ("retries", "rolling"):
+    for number in ("retries", "rolling", "timeout_s"):
         if number in options:
             options[number] = int(options[number])
     return StepInput(name, "run-script", roles=(name,), **options), [word for word in words if "=" not in word]
@@ -119,6 +130,53 @@ def test_a_batch_of_events_is_as_good_as_one_after_the_other():
     assert list(effects) == one.effects
 
 
+def test_a_run_has_two_clocks_until_when_it_may_be_taken_and_until_when_it_may_last():
+    story = Story(["build a timeout_s=100"])
+    story.tell("started")
+    (sent,) = story.names(SendJob)
+    (send,) = [effect for effect in story.effects if isinstance(effect, SendJob)]
+    assert (sent, send.deadline_ms) == ("a/build", NOW + 900_000)
+    story.tell("later 60")
+    story.tell("a/build running")
+    last = [effect for effect in story.effects if isinstance(effect, SetDeadline)][-1]
+    assert last.run_ms == NOW + 160_000
+    assert last.until_ms > last.run_ms
+
+
+def test_a_job_that_waits_at_its_spoke_has_as_much_time_again_when_it_is_renewed():
+    story = Story(["build a"])
+    for line in ("started", "a/build accepted"):
+        story.tell(line)
+    before = story.progress.jobs[story._present("a/build")].deadline_ms
+    story.tell("later 3000")
+    story.tell("a/build renewed")
+    assert story.progress.jobs[story._present("a/build")].deadline_ms == before + 3_000_000
+    story.tell("a/build running")
+    running = story.progress
+    story.tell("later 10")
+    story.tell("a/build renewed")
+    assert story.progress == running
+
+
+def told_by_the_end(*told):
+    story = Story(["build a b rolling=9"])
+    for line in told:
+        story.tell(line)
+    return [effect.text for effect in story.effects if isinstance(effect, Say)][-1]
+
+
+def test_a_cancel_says_in_the_log_how_it_was_confirmed():
+    assert told_by_the_end("cancel") == "the task was cancelled before it began"
+    assert told_by_the_end("started", "cancel", "a/build ended-3", "b/build ended-4") == (
+        "the task was cancelled, confirmed: 7 processes ended"
+    )
+    assert told_by_the_end("started", "cancel", "a/build cancelled", "b/build cancelled") == (
+        "the task was cancelled, confirmed: nothing of it was running"
+    )
+    silent = told_by_the_end("started", "a/build running", "cancel", "b/build cancelled", "later 80", "timer deadline")
+    assert "the cancel was not confirmed" in silent
+
+
 @pytest.mark.parametrize("block", range(8))
 def test_whatever_happens_each_attempt_is_sent_once_and_every_task_ends(block):
     for seed in range(block * 100, block * 100 + 100):
@@ -130,7 +188,7 @@ def test_whatever_happens_each_attempt_is_sent_once_and_every_task_ends(block):
 
 def _walk(dice):
     planned = _random_plan(dice)
-    progress, now, sent, ends, alarms = beginning(planned), NOW, [], {}, {}
+    progress, now, sent, ends, alarms, deadlines = beginning(planned), NOW, [], {}, {}, {}
     cids = list(planned.attempts)
     for turn in range(400):
         event = _random_event(dice, cids, planned, started=turn > 0)
@@ -146,6 +204,12 @@ def _walk(dice):
                     ends[job] = state
                 case SetTimer(name, due_ms):
                     alarms[name] = due_ms
+                case SetDeadline(job, until_ms):
+                    deadlines[job] = until_ms
+        for key, job in progress.jobs.items():
+            if job.state in OPEN_JOBS:
+                cid = planned.attempts[key][0].attempts[job.attempt - 1]
+                assert deadlines[cid] == job.deadline_ms > 0, "an open job whose row knows another deadline"
         if before.state in TASK_ENDED:
             assert progress.state is before.state, "an ended task moved"
             assert all(isinstance(effect, SendCancel | Say) for effect in effects), "an ended task did more than that"
@@ -186,7 +250,7 @@ def _random_event(dice, cids, planned, *, started):
     cid = dice.choice(cids)
     kinds = (
         (60, lambda: JobEnded(cid, dice.choice([JobState.SUCCEEDED] * 6 + sorted(JOB_ENDED)))),
-        (34, lambda: dice.choice([JobAccepted, JobStarted, JobStarted])(cid)),
+        (34, lambda: dice.choice([JobAccepted, JobStarted, JobStarted, JobRenewed])(cid)),
         (2, lambda: JobExpired(cid)),
         (2, lambda: TimerFired(dice.choice(["deadline", "deadline", "queue", "nonsense"]))),
         (1, lambda: SpokeRevoked(planned.attempts[cid][0].target.spoke)),
