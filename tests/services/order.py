@@ -19,6 +19,7 @@ TOGETHER = {
         "tests/flow/test_rotation.py",
         "tests/flow/test_install.py",
         "tests/flow/test_release_to_success.py",
+        "tests/flow/test_integration.py",
     ),
     "bench": ("tests/bench/",),
 }
