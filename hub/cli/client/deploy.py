@@ -6,6 +6,7 @@ from hub.cli.client import following, printing
 from hub.cli.client.hub_api import api
 from hub.cli.client.plans import show_plan
 from hub.cli.client.preview import show_preview
+from hub.cli.client.standing import standing, with_standing
 from hub.cli.ending import CommandFailed, Status
 
 
@@ -19,6 +20,7 @@ from hub.cli.ending import CommandFailed, Status
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE")
 @click.option("--only", multiple=True, metavar="TARGET")
 @click.option("--skip", multiple=True, metavar="STEP")
+@with_standing
 @click.option("--timeout", "timeout_s", type=float, help="Seconds to watch at the most.")
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_context
@@ -33,6 +35,8 @@ def deploy(
     variables: tuple[str, ...],
     only: tuple[str, ...],
     skip: tuple[str, ...],
+    priority: str | None,
+    parent: str | None,
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
@@ -41,6 +45,7 @@ def deploy(
     body |= {"variables": dict(_pair(text) for text in variables)} if variables else {}
     body |= {"only_targets": list(only)} if only else {}
     body |= {"skip_steps": list(skip)} if skip else {}
+    body |= standing(priority, parent)
     if files and not plan_only:
         raise CommandFailed("--files goes with --plan: it shows what would change and changes nothing", Status.USAGE)
     hub = api(ctx.obj["url"])

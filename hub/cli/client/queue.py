@@ -4,9 +4,9 @@ import click
 
 from hub.cli.client import printing
 from hub.cli.client.hub_api import api, part
+from hub.cli.client.standing import PRIORITIES
 
 COLUMNS = ("task", "title", "priority", "since", "why")
-PRIORITIES = ("low", "normal", "high", "urgent")
 
 
 @click.group()

@@ -5,6 +5,7 @@ import click
 from hub.cli.client import following, printing
 from hub.cli.client.hub_api import api
 from hub.cli.client.plans import show_plan
+from hub.cli.client.standing import standing, with_standing
 
 
 @click.command()
@@ -15,6 +16,7 @@ from hub.cli.client.plans import show_plan
 @click.option("--watch", is_flag=True, help="Follow the log and end as the task ends.")
 @click.option("--only", multiple=True, metavar="TARGET")
 @click.option("--skip", multiple=True, metavar="STEP")
+@with_standing
 @click.option("--timeout", "timeout_s", type=float, help="Seconds to watch at the most.")
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_context
@@ -27,6 +29,8 @@ def rollback(
     watch: bool,
     only: tuple[str, ...],
     skip: tuple[str, ...],
+    priority: str | None,
+    parent: str | None,
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
@@ -39,6 +43,7 @@ def rollback(
     body |= {"release": release} if release else {}
     body |= {"only_targets": list(only)} if only else {}
     body |= {"skip_steps": list(skip)} if skip else {}
+    body |= standing(priority, parent)
     body |= {"plan_only": True} if plan_only else {}
     hub = api(ctx.obj["url"])
     made = hub.post("/deployments", body)

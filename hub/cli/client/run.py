@@ -8,6 +8,7 @@ import click
 
 from hub.cli.client import following
 from hub.cli.client.hub_api import HubApi, api
+from hub.cli.client.standing import standing, with_standing
 from hub.cli.ending import CommandFailed, Status
 
 
@@ -19,6 +20,7 @@ from hub.cli.ending import CommandFailed, Status
 @click.option("--no-strict", is_flag=True, help="Go on after a command that fails.")
 @click.option("--file", "file", type=click.Path(path_type=Path), help="The script; - for standard input.")
 @click.option("--timeout", "timeout_s", type=int, help="Seconds that the script may take.")
+@with_standing
 @click.option("--detach", is_flag=True, help="Print the task and leave.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -29,12 +31,19 @@ def run(
     no_strict: bool,
     file: Path | None,
     timeout_s: int | None,
+    priority: str | None,
+    parent: str | None,
     detach: bool,
     command: tuple[str, ...],
 ) -> None:
     """Run COMMAND (after --) or a script file on targets, on all with a role, or on a whole environment."""
     hub = api(ctx.obj["url"])
-    body: dict[str, object] = {"script": _script(file, command), "shell": shell, **_reach(hub, where)}
+    body: dict[str, object] = {
+        "script": _script(file, command),
+        "shell": shell,
+        **_reach(hub, where),
+        **standing(priority, parent),
+    }
     if no_strict:
         body["strict"] = False
     if timeout_s:
