@@ -27,7 +27,11 @@ def rig(installed_hub):
 
 @pytest.fixture
 def begun(rig):
-    """A run that is accepted and of which nothing was said yet: rig, spoke, task, what the spoke has of it."""
+    return begin(rig)
+
+
+def begin(rig):
+    """A run that is accepted and of which nothing was said yet: spoke, task, what the spoke has of it."""
     web = rig.spoke("web-01", lambda _: None).start()
     task = rig.run("true", web)
     kept = until(lambda: next(iter(web.journal.values()), None))
@@ -74,6 +78,20 @@ def test_r4_what_was_lost_on_the_way_is_fetched_again_and_every_line_is_there_on
     assert job.log_gaps == []
     assert any("LOG_GAP: log incomplete" in text for text in texts(rig, begun.task))
     until(lambda: LogFetch.get(LogFetch.job == job.id).state is FetchState.DONE)
+
+
+def test_r4_what_was_lost_is_fetched_again_on_each_database(installed_hub_on_each):
+    rig = Rig(installed_hub_on_each)
+    rig.engine.start()
+    try:
+        begun = begin(rig)
+        lose(begun, 3, 4, 19)
+        rig.ended(begun.task)
+        until(lambda: job_of(begun.task).log_state is LogState.COMPLETE)
+        assert sorted(printed(rig, begun.task)) == sorted(line.strip() for line in LINES)
+        until(lambda: LogFetch.get().state is FetchState.DONE)
+    finally:
+        rig.close()
 
 
 def test_a_log_without_a_hole_is_asked_for_by_nobody(rig, begun):
