@@ -84,6 +84,7 @@ class OutboxKind(StrEnum):
     ENROLLED = "enrolled"
     EVENT = "event"
     ORDER = "order"  # To the spoke itself, with no task behind it.
+    CALL = "call"  # An order in a session that only its spoke knows: say hello.
 
 
 class OutboxState(StrEnum):

@@ -100,7 +100,7 @@ class Waiting:
         self._kinds = {OutboxKind(kind) for (kind,) in _KINDS.tuples()}
         if not self._kinds:
             return []
-        due = self._due_welcomes(limit)
+        due = self._due_welcomes(limit) + self._due_calls(limit)
         due += self._due_orders(limit - len(due))
         kinds = [OutboxKind.CANCEL] if self._stopped() else [OutboxKind.CANCEL, OutboxKind.COMMAND]
         return due + self._due_in_sessions(kinds, limit - len(due)) if len(due) < limit else due
@@ -110,6 +110,26 @@ class Waiting:
         return [
             Due(row, OutboxKind.WELCOME, "", "", "", 0, session_row, Session(spoke, nonce, hub_nonce, *_said(body)), 0)
             for row, spoke, body, session_row, nonce, hub_nonce in rows
+        ]
+
+    def _due_calls(self, limit: int) -> list[Due]:
+        """To spokes whose sessions we do not know, each in its own, with the number that comes next there."""
+        if OutboxKind.CALL not in self._kinds:
+            return []
+        rows: Any = (
+            Outbox.select(Outbox.id, Outbox.cid, Outbox.expires_at, Outbox.spoke, Outbox.ses, Outbox.seq)
+            .where(
+                Outbox.kind == OutboxKind.CALL,
+                Outbox.state == OutboxState.WAITING,
+                Outbox.expires_at > self._parts.clock_ms(),
+            )
+            .order_by(Outbox.id)
+            .limit(limit)
+            .tuples()
+        )
+        return [
+            Due(row, OutboxKind.CALL, cid, "", "", expires_ms, f"call {cid}", Session(spoke, ses), seq)
+            for row, cid, expires_ms, spoke, ses, seq in rows
         ]
 
     def _due_orders(self, limit: int) -> list[Due]:

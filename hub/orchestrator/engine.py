@@ -80,11 +80,13 @@ class Engine:
         fetches = LogFetches(parts, self.wake)
         self.clockwork = Clockwork(parts, self.steering, self.sessions, fetches, self.stopped)
         secrets, held = Secrets(parts.vault, parts.seals), HeldResults()
-        door = self._door = Door(parts, self.quarantine)
+        door = self._door = Door(parts, self.quarantine, self.sessions.ahead.hears)
         self.sessions.forget_keys = door.forget_keys
+        self.sessions.ahead.feed = self.steering.feed
         masks = Masks(secrets, store)
         replies = Replies(parts, self.steering, door, held, secrets, masks, fetches)
         replies.on_conflict = self.sessions.conflict
+        replies.is_forgotten = self.sessions.ahead.is_forgotten
         logs = LogInbox(parts, door, replies, held, masks, fetches, cap_bytes=parts.plan_limits.out_bytes)
         carried = Carried(parts, self.quarantine, self.sessions)
         self.inbox = Inbox(parts, door, self.quarantine, self.sessions, replies, logs, held, carried)
@@ -124,7 +126,7 @@ class Engine:
 
     def stopped(self) -> str:
         """Why no command may be issued; "" where they may."""
-        return self.sessions.rollback
+        return self.sessions.ahead.stopped()
 
     def feed(self, task: str, *events: TaskEvent) -> None:
         """Tell a task what happened, in a transaction of its own."""

@@ -4,7 +4,7 @@ Outside of any transaction, for it is signatures and boxes that take time. Bad i
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hub.orchestrator.parts import Carriers, EngineParts
@@ -39,8 +39,12 @@ class Opened:
 class Door:
     """Opens what a queue delivers."""
 
-    def __init__(self, parts: EngineParts, quarantine: QuarantineRing) -> None:
+    def __init__(
+        self, parts: EngineParts, quarantine: QuarantineRing, is_later: Callable[[str, int], bool] | None = None
+    ) -> None:
+        """`is_later`: whether a spoke's epoch is later than ours; told of every one that may be."""
         self._parts = parts
+        self._is_later = is_later
         self._quarantine = quarantine
         self._keys = _RecentKeys(parts.keys)
         self._carriers = _RecentCarriers(parts.carriers)
@@ -60,6 +64,7 @@ class Door:
                     received = open_from_spoke(delivery.body, self._keys, boxes, hub_id, now_s)
                     _check_key(received)
                     self._check_carrier(delivery, received.signer.owner)
+                    self._check_epoch(received)
                 except Refused as refusal:
                     code = refusal.code
                 else:
@@ -77,6 +82,12 @@ class Door:
             raise Refused(Code.ENV_ISS, "a relay brought it as another's word")
         if not self._carriers.carries(key.relay_id, spoke):
             raise Refused(Code.ENV_POLICY, "this relay does not carry for that spoke")
+
+    def _check_epoch(self, received: Received) -> None:
+        """What is meant for a hub that took our place is not answered by us."""
+        epoch = received.header.epo
+        if self._is_later is not None and self._is_later(received.signer.owner, epoch):
+            raise Refused(Code.ENV_EPOCH, f"epoch {epoch}, this hub lives in an earlier one")
 
     def forget_keys(self) -> None:
         """A spoke's trust has changed: what was looked up before does not count any more."""

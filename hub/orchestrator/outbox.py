@@ -31,11 +31,14 @@ from wire.connection import Outgoing
 from wire.crash import crash_point
 from wire.errors import Refused, Unroutable
 from wire.exchange import Sealed
+from wire.messages import Op
 from wire.topology import COMMANDS
 
 logger = logging.getLogger(__name__)
 
 _IN_SESSIONS = (OutboxKind.COMMAND, OutboxKind.CANCEL, OutboxKind.ORDER)
+# Sent once, outside of any session of ours: what is lost is asked for anew.
+_BESIDE = (OutboxKind.WELCOME, OutboxKind.CALL)
 _IDLE_S = 1.0
 _SWEEP_MS = 1_000
 # Sent by whoever has committed it: to change threads costs as much as a few frames.
@@ -223,6 +226,8 @@ class Publisher:
 
     def _frame(self, item: Due, seq: int) -> Sealed:
         match item.kind:
+            case OutboxKind.CALL:
+                return self._sealer.order(item.cid, Op.UPDATE_TRUST, item.session, seq)
             case OutboxKind.WELCOME:
                 return self._sealer.welcome(item.session)
             case OutboxKind.ORDER:
@@ -239,7 +244,7 @@ class Publisher:
             still = self._still_waiting([item.due.row for item in made])
             going = [item for item in made if item.due.row in still]
             moved = self._move_numbers(going)
-            going = [item for item in going if item.due.kind is OutboxKind.WELCOME or item.due.session_row in moved]
+            going = [item for item in going if item.due.kind in _BESIDE or item.due.session_row in moved]
             self._write(going, now_ms)
             self._give_up(unsendable)
         return going
@@ -255,7 +260,7 @@ class Publisher:
         """Sessions whose counter was where we thought: another engine may have used it (then nothing of ours goes)."""
         highest: dict[str, tuple[int, int]] = {}
         for item in going:
-            if item.due.kind is not OutboxKind.WELCOME:
+            if item.due.kind not in _BESIDE:
                 highest[item.due.session_row] = (item.due.seq_out, item.sealed.seq)
         return {
             session
@@ -265,17 +270,20 @@ class Publisher:
 
     def _write(self, going: Sequence[_Made], now_ms: int) -> None:
         commands = [item.due.cid for item in going if item.due.kind is OutboxKind.COMMAND]
-        welcomes = [item.due.row for item in going if item.due.kind is OutboxKind.WELCOME]
-        others = [item for item in going if item.due.kind is not OutboxKind.WELCOME]
+        beside = [item.due.row for item in going if item.due.kind in _BESIDE]
+        others = [item for item in going if item.due.kind not in _BESIDE]
+        calls = [item for item in going if item.due.kind is OutboxKind.CALL]
         if commands:
             _SENT.run(at=now_ms, cids=commands)
         if others:
             # Cancels too: one that comes before its command is answered by a result of its own.
             _ISSUED.run_each(_issued(item, now_ms) for item in others)
             _PUBLISHED.run(at=now_ms, rows=[item.due.row for item in others])
-        if welcomes:
+        if calls:
+            _ISSUED.run_each(_issued(item, now_ms) for item in calls)
+        if beside:
             # A welcome that is lost is asked for anew with another nonce.
-            Outbox.update(state=OutboxState.DONE, published_at=now_ms).where(Outbox.id.in_(welcomes)).execute()
+            Outbox.update(state=OutboxState.DONE, published_at=now_ms).where(Outbox.id.in_(beside)).execute()
 
     def _give_up(self, unsendable: Sequence[tuple[Due, str]]) -> None:
         events: dict[str, list[TaskEvent]] = {}
@@ -293,7 +301,7 @@ class Publisher:
 
     def _confirmed(self, done: "Future[None]", due: Due) -> None:
         error = done.exception()
-        if error is None or due.kind is OutboxKind.WELCOME:
+        if error is None or due.kind in _BESIDE:
             return
         with self._changed:
             self._failed.append((due.row, due.session.spoke, error))

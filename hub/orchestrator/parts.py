@@ -36,6 +36,8 @@ class TrustState:
         key: The command key; None: `EngineParts.command_key` says it.
         former: While a rotated command key is in its overlap.
         floor: A spoke that knows an older version than this gets no command: a key was revoked since.
+        restored_ms: When the hub was put back to an earlier state; 0: never.
+        waits: Why nobody gets a command: somebody must sign the new epoch; "" for nothing.
     """
 
     hub_id: str
@@ -46,6 +48,8 @@ class TrustState:
     key: SigningKey | None = None
     former: FormerCommand | None = None
     floor: int = 0
+    restored_ms: int = 0
+    waits: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from peewee import fn
-
 from hub.events.record import SYSTEM, record
 from hub.infrastructure.target_health import spoke_says
 from hub.infrastructure.targets import set_health
+from hub.orchestrator.ahead import Ahead
 from hub.orchestrator.parts import EngineParts
 from hub.states import Health, OutboxKind, OutboxState
 from hub.storage.database import current_transaction, is_postgres
-from hub.storage.models import FormerKey, Introduction, Outbox, Spoke, SpokeConflict, SpokeSession, Target, TrustFrame
+from hub.storage.models import FormerKey, Introduction, Outbox, Spoke, SpokeConflict, SpokeSession, Target
 from hub.storage.models.table import canonical_json
 from hub.storage.prepared import Prepared, PreparedRows, hole
 from hub.trust.telling import order
@@ -68,8 +67,7 @@ class Sessions:
         self._conflicts: tuple[int, dict[str, tuple[int, str]]] | None = None
         self.forget_keys: Callable[[], None] = _nothing
         """Told when a key has replaced another one: what was looked up before does not count any more."""
-        self.rollback = ""
-        """Why no command may be issued: a spoke knows a newer trust document than we do. "" where all is well."""
+        self.ahead = Ahead(parts, wake)
 
     def hello(self, received: Received) -> None:
         """Answer with a welcome; the same hello again (the broker delivers twice) gets the same one.
@@ -96,7 +94,7 @@ class Sessions:
             kind=OutboxKind.WELCOME,
             spoke=spoke,
             cid=session.id,
-            body=json.dumps(_said(body, now_ms)).encode(),
+            body=json.dumps({**_said(body, now_ms), "alive": self.ahead.alive(spoke, body)}).encode(),
             created_at=now_ms,
         ).execute()
         current_transaction().after_commit.append(self._wake)
@@ -182,6 +180,8 @@ class Sessions:
         body, spoke = received.body, received.signer.owner
         assert isinstance(body, Heartbeat)
         session = _SESSION.one(nonce=received.header.ses)
+        if session is None:
+            self.ahead.call(received)
         if session is None or session.spoke != spoke or session.hub_nonce != body.hub_nonce:
             return Code.ENV_SESSION
         if body.counter <= session.last_counter:
@@ -237,6 +237,7 @@ class Sessions:
         if welcome is not None:
             said = json.loads(welcome.body)
             self._believe(session.spoke, said)
+            self.ahead.ask(session.spoke, said.get("alive", {}))
             if said["trust_version"] < self._parts.trust().version:
                 # Its welcome may have named an older one, and whoever carries the documents may hold them back.
                 order(session.spoke, Op.UPDATE_TRUST, now_ms)
@@ -275,16 +276,7 @@ class Sessions:
             row.box_pk = said["box_pk"]
             self._seal(row, "spoke.box-key", "box_pk")
         Spoke.update(columns).where(Spoke.id == spoke_id).execute()
-        ours = self._parts.trust().version
-        if said["trust_version"] > ours:
-            # Ours is of the last second: a spoke may have fetched a newer one that another process has just published.
-            ours = max(ours, TrustFrame.select(fn.MAX(TrustFrame.version)).scalar() or 0)
-        if said["trust_version"] > ours and not self.rollback:
-            self.rollback = f"TRUST_ROLLBACK: spokes know trust document {said['trust_version']}, the hub has {ours}"
-            record(
-                "trust.rollback", f"spoke:{spoke_id}", actor=SYSTEM, outcome="failed", detail={"said": self.rollback}
-            )
-            logger.error("trust was rolled back; no command is issued", extra={"spoke": spoke_id})
+        self.ahead.knows(spoke_id, said["trust_version"])
 
     def health_of(self, skew_s: float, trust_version: int, disk_free_mb: int) -> tuple[Health, str]:
         """What a beat says of a machine, and why."""

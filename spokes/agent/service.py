@@ -257,6 +257,8 @@ class SpokeService:
     def _update_trust(self, entry: Entry) -> None:
         failure = self._post.trust.catch_up(self._uplink)
         self._finish(entry, EndState.FAILED if failure else EndState.SUCCEEDED, failure)
+        # The hub may have lost the session in which it asked: what it needs of us comes with a hello.
+        self._post.presence.ask_anew()
 
     def _finish(self, entry: Entry, state: EndState, message: str = "") -> None:
         self._executor.finish_at_once(entry, plain_result(state, message, at_ms=self._uplink.now() * 1000))
