@@ -11,8 +11,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, SecurityError
 from hub.api.app import mount
 from hub.api.declared import declared_of, public, refuse_undeclared
 from hub.api.guard import API_PREFIXES
-from hub.errors import HubError, NotAllowed, NotSignedIn, StepUpNeeded, TooMany
-from hub.storage.database import connection
+from hub.api.problems import DATABASE_AWAY
+from hub.errors import HubError, NotAllowed, NotSignedIn, StepUpNeeded, TooMany, Unavailable
+from hub.storage.database import connection, database_is_away
 from portal import filters, forms, login
 from portal.navigation import entries
 from portal.pages import ALL_PAGES
@@ -81,6 +82,8 @@ def _frame() -> dict[str, object]:
 
 
 def _page_error(error: Exception) -> ResponseReturnValue:
+    if database_is_away(error):
+        error = Unavailable(DATABASE_AWAY)
     if isinstance(error, NotSignedIn):
         return redirect(url_for("login.show", next=forms.came_from()), 303)
     if isinstance(error, StepUpNeeded):

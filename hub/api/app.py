@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import metadata
+from typing import Any
 
 from flask import Blueprint, Flask, Response, json, request
 from flask.typing import ResponseReturnValue
@@ -13,11 +14,16 @@ from hub.api.parts import ApiParts
 from hub.api.resources import ALL_RESOURCES
 from hub.api.route import BASE, Route, register
 from hub.errors import HubError
+from hub.storage.patience import patience
 
 PageError = Callable[[Exception], ResponseReturnValue]
 
 _FORM_PARTS_MAX = 100
 _FORM_BYTES_MAX = 500_000
+# The answer that the database does not answer comes within two seconds. An upload asks it thousands of things.
+_PATIENCE_S = 1.5
+_UPLOAD_PATIENCE_S = 60.0
+_SMALL_BYTES = 256 * 1024
 
 
 def create_app(parts: ApiParts) -> Flask:
@@ -41,6 +47,7 @@ def mount(app: Flask, parts: ApiParts, page_error: PageError | None = None) -> N
         page_error: Answers errors outside of the API's addresses; without it they are problem documents too.
     """
     _set_limits(app, parts)
+    app.wsgi_app = _with_patience(app.wsgi_app)  # type: ignore[method-assign]  # Flask's own way.
     headers.install(app)
     guard.install(app, parts)
     blueprint = Blueprint("api", __name__, url_prefix=BASE)
@@ -68,6 +75,18 @@ def release() -> str:
         return metadata.version("manyarm")
     except metadata.PackageNotFoundError:
         return "0"
+
+
+def _with_patience(serve: Callable[..., Any]) -> Callable[..., Any]:
+    """A request waits for the database for so long, and is told then; what streams afterwards is not counted."""
+
+    def serve_patiently(environ: dict[str, Any], start: Any) -> Any:
+        length = environ.get("CONTENT_LENGTH") or ("0" if "HTTP_TRANSFER_ENCODING" not in environ else "")
+        is_small = length.isdigit() and int(length) <= _SMALL_BYTES
+        with patience(_PATIENCE_S if is_small else _UPLOAD_PATIENCE_S):
+            return serve(environ, start)
+
+    return serve_patiently
 
 
 def _set_limits(app: Flask, parts: ApiParts) -> None:

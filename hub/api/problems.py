@@ -13,11 +13,15 @@ from typing import Any
 from flask import Response, g, json, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from hub.errors import HubError, TooMany
+from hub.errors import HubError, TooMany, Unavailable
+from hub.storage.database import database_is_away
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+
+DATABASE_AWAY = "the database does not answer in time (it is stopped, locked or slow); nothing was changed: try again"
+"""Where the hub's own work goes on as soon as it does."""
 
 _CODES = {
     400: "INVALID",
@@ -55,6 +59,9 @@ def response_of(error: Exception) -> Response:
         return _of_ours(error)
     if isinstance(error, HTTPException):
         return _of_framework(error)
+    if database_is_away(error):
+        logger.error("request failed", extra={"code": "DATABASE_AWAY", "reason": str(error)[:200]})
+        return _of_ours(Unavailable(DATABASE_AWAY, code="DATABASE_AWAY"))
     # The exception itself goes to the log alone: its text may hold what a request held.
     logger.error("request failed", extra={"request_id": g.get("request_id", "")}, exc_info=error)
     return _document(500, "HUB_ERROR", "something went wrong here; the hub's log has it under the request id")

@@ -19,10 +19,12 @@ from urllib.parse import unquote
 from filelock import FileLock, Timeout
 from peewee import Database, InterfaceError, OperationalError, PostgresqlDatabase, SqliteDatabase
 from playhouse.migrations import Runner
-from playhouse.pool import PooledPostgresqlDatabase
+from playhouse.pool import MaxConnectionsExceeded
 
 from hub.errors import AlreadyRunning, Invalid
+from hub.storage import patience
 from hub.storage.models.table import database_proxy
+from hub.storage.postgres import HubPostgres
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -57,14 +59,7 @@ def open_database(url: str) -> Database:
         url: A path, `sqlite:///…`, or `postgresql://…`.
     """
     if is_postgres_url(url):
-        database: Database = PooledPostgresqlDatabase(
-            "postgresql://" + url.partition("://")[2],
-            prefer_psycopg3=True,
-            autoconnect=False,
-            max_connections=64,
-            stale_timeout=300,
-            timeout=10,
-        )
+        database: Database = HubPostgres(url)
     else:
         path = sqlite_path(url)
         _create_private(path)
@@ -173,7 +168,7 @@ def database_clock_ms() -> int:
 
 def database_is_away(error: BaseException) -> bool:
     """Whether it failed for the database's sake (locked, stopped, cut off) and may go well later, unchanged."""
-    return isinstance(error, OperationalError | InterfaceError)
+    return isinstance(error, OperationalError | InterfaceError | MaxConnectionsExceeded)
 
 
 def is_writing() -> bool:
@@ -266,8 +261,28 @@ def _begun(database: Database) -> Iterator[None]:
             yield
         return
     # Threads of one process queue here, fairly, rather than in SQLite's busy handler, which sleeps and tries again.
-    with _writers, database.atomic("IMMEDIATE"):
+    with _write_turn(database), database.atomic("IMMEDIATE"):
         yield
+
+
+@contextmanager
+def _write_turn(database: Database) -> Iterator[None]:
+    may_wait_s = patience.left()
+    if may_wait_s is None:
+        with _writers:
+            yield
+        return
+    with patience.waiting():
+        is_ours = _writers.acquire(timeout=may_wait_s)
+    if not is_ours:
+        raise OperationalError("the database is locked")
+    try:
+        # What is left is what the lock of another process may take.
+        assert isinstance(database, SqliteDatabase)
+        database.pragma("busy_timeout", int(1000 * (patience.left() or 0)))
+        yield
+    finally:
+        _writers.release()
 
 
 @contextmanager

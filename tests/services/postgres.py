@@ -104,6 +104,9 @@ def running_postgres() -> Iterator[PostgresServer]:
     try:
         initdb = [programs / "initdb", "-D", data, "-U", "manyarm", "-E", "UTF8", "--locale=C.UTF-8", "-N"]
         _as_server_user([*initdb, "--auth=scram-sha-256", f"--pwfile={password}"])
+        with (data / "pg_hba.conf").open("a") as entries:
+            # The proxy of tests/chaos comes from many addresses of this machine.
+            entries.write("host all all 127.0.0.0/8 scram-sha-256\n")
         # A test cluster is thrown away, so it need not survive a power cut.
         options = f"-p {server.port} -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off"
         options += f" -c synchronous_commit=off -c unix_socket_directories={folder} -c max_connections=200"
