@@ -141,12 +141,10 @@ def _fill_disk(fleet: Fleet, _: random.Random) -> Struck | None:
     home = fleet.spoke_home("polling")
     if not os.path.ismount(home):
         return None
-    ballast = home / "run" / "ballast"
-    with contextlib.suppress(OSError), ballast.open("wb") as file:
-        while True:
-            file.write(bytes(65_536))
-            file.flush()
-    return Struck("the disk of polling is full", "polling", lambda: ballast.unlink(missing_ok=True))
+    found = os.statvfs(home)
+    used = (found.f_blocks - found.f_bfree) * found.f_frsize
+    fleet.give_room(f"remount,size={used + 4_096}")
+    return Struck("the disk of polling is full", "polling", fleet.give_room)
 
 
 FAULTS: tuple[Fault, ...] = (

@@ -6,6 +6,7 @@ real spokes, light spokes  →  proxy  →  broker
 
 import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from tests.services.whole import until
 
 PROJECT = "soak"
 VERSIONS = ("1.0.0", "1.1.0")
-_DISK = "96m"
+_DISK = "4g"
 _DEPLOY = """#!/bin/bash
 echo "start $MANYARM_JOB" >> {witness}
 for i in 1 2 3; do echo "line $i of $MANYARM_JOB"; done
@@ -43,6 +44,7 @@ class Fleet(Conformance):
         real: Kinds.
         light: How many.
         a_process: So many light spokes share a process.
+        light_bytes: How long each spool of theirs is, about.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Fleet(Conformance):
         real: Sequence[str] = KINDS,
         light: int = 0,
         a_process: int = 10,
+        light_bytes: int = 0,
     ) -> None:
         super().__init__(folder)
         self.kinds = tuple(real)
@@ -70,6 +73,7 @@ class Fleet(Conformance):
         self.witness.make()
         self._light = light
         self._a_process = a_process
+        self._light_bytes = light_bytes
         self.light_groups: dict[str, tuple[str, ...]] = {}
 
     # Beginning and end
@@ -83,10 +87,14 @@ class Fleet(Conformance):
         """On a small file system of its own, where we may mount one: that can be filled."""
         home = self.spoke_home("polling")
         home.mkdir(mode=0o700)
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK},mode=700", "tmpfs", str(home)]
+        self.give_room(f"size={_DISK},mode=700")
+        super()._add_polling()
+
+    def give_room(self, options: str = f"remount,size={_DISK}") -> None:
+        """How large the polling spoke's file system is; a smaller one is full."""
+        mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.spoke_home("polling"))]
         with contextlib.suppress(FileNotFoundError):
             subprocess.run(mount, capture_output=True, check=False)
-        super()._add_polling()
 
     def stop(self) -> None:
         """Whatever is stopped or ill-treated goes on first: it could not leave else."""
@@ -164,6 +172,7 @@ class Fleet(Conformance):
 
     def _light_process(self, name: str) -> "subprocess.Popen[bytes]":
         words = [sys.executable, "-m", "tests.chaos.light", str(self.folder / name), str(self.witness.path)]
+        words += [str(self._light_bytes)]
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(words, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
@@ -201,6 +210,16 @@ class Fleet(Conformance):
         if self._up is not None and self._up.poll() is not None:
             self.start("up")
 
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What the hub's database says, read from outside."""
+        with contextlib.closing(reader(self.home / "manyarm.db")) as rows:
+            return list(rows.execute(query, values))
+
+    def broker_says(self, words: str) -> int:
+        """How often these words stand in the broker's log."""
+        logs = (self.home / "broker" / "log").glob("*")
+        return sum(log.read_text(errors="replace").count(words) for log in logs if log.is_file())
+
     def owners(self, target: str) -> set[str]:
         """The processes that carry a target's work: what is done to them explains what became of its jobs."""
         everybody = {"hub", "broker", "up", "doors"}
@@ -215,17 +234,21 @@ class Fleet(Conformance):
 
 
 @contextmanager
-def fleet(*, real: Sequence[str], light: int, a_process: int = 10) -> Iterator[Fleet]:
+def fleet(*, real: Sequence[str], light: int, a_process: int = 10, light_bytes: int = 0) -> Iterator[Fleet]:
     """A fleet at work, stopped and removed at the end."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="manyarm-soak-", ignore_cleanup_errors=True))
         doors = stack.enter_context(proxied(0)), stack.enter_context(proxied(0))
-        made = Fleet(Path(folder), doors, real=real, light=light, a_process=a_process)
+        made = Fleet(Path(folder), doors, real=real, light=light, a_process=a_process, light_bytes=light_bytes)
         stack.callback(made.stop)
         made.install()
         made.start()
         made.fill()
         yield made
+
+
+def reader(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
 
 
 def _port(bind: str) -> int:

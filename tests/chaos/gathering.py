@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -17,7 +16,7 @@ from runner.contract.errors import SpoolDamaged
 from runner.contract.spool import CHAIN_START, read_records
 from spokes.agent.job_folder import supervisor_of
 from tests.chaos.evidence import Case, Evidence, Hub, Journal, Request, Spool
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import Fleet, reader
 from tests.chaos.light import spool_of
 from tests.chaos.witness import printed_by
 
@@ -61,16 +60,13 @@ class Gathering:
         return Case(tuple(self._jobs()), requests, strangers, tuple(self.residue()))
 
     def _task_states(self) -> dict[str, str]:
-        with self._rows() as rows:
-            return dict(rows.execute(_TASKS, (self._since_ms,)).fetchall())
+        return dict(self._fleet.rows(_TASKS, self._since_ms))
 
     def _jobs(self) -> Iterator[Evidence]:
         seen = self._fleet.witness.seen()
         journals = {name: _journal(self._journal_home(name)) for name in self._fleet.names}
         lines: dict[str, dict[str, list[str]]] = {}
-        with self._rows() as rows:
-            found = rows.execute(_JOBS, (self._since_ms,)).fetchall()
-        for row in found:
+        for row in self._fleet.rows(_JOBS, self._since_ms):
             job, target, task = row[0], row[1], row[11]
             if task not in lines:
                 lines[task] = self._lines(task)
@@ -152,27 +148,20 @@ class Gathering:
         return self._fleet.place(target)
 
     def _jobs_of_before(self) -> set[str]:
-        with self._rows() as rows:
-            return {row[0] for row in rows.execute("SELECT id FROM job")}
-
-    @contextlib.contextmanager
-    def _rows(self) -> Iterator[sqlite3.Connection]:
-        with closing(_reader(self._fleet.home / "manyarm.db")) as rows:
-            yield rows
+        return {row[0] for row in self._fleet.rows("SELECT id FROM job")}
 
     # What is left behind
 
     def residue(self) -> Iterator[str]:
-        with self._rows() as rows:
-            waiting = "SELECT count(*) FROM outbox WHERE state IN ('waiting', 'held') AND kind IN ('command', 'cancel')"
-            (count,) = rows.execute(waiting).fetchone()
+        waiting = "SELECT count(*) FROM outbox WHERE state IN ('waiting', 'held') AND kind IN ('command', 'cancel')"
+        timers = "SELECT count(*) FROM timer JOIN task ON task.id = timer.task_id WHERE task.ended_at IS NOT NULL"
+        for query, words in (
+            (waiting, "commands or cancels in the outbox"),
+            (timers, "timers of tasks that have ended"),
+        ):
+            ((count,),) = self._fleet.rows(query)
             if count:
-                yield f"{count} commands or cancels in the outbox"
-            (timers,) = rows.execute(
-                "SELECT count(*) FROM timer JOIN task ON task.id = timer.task_id WHERE task.ended_at IS NOT NULL"
-            ).fetchone()
-            if timers:
-                yield f"{timers} timers of tasks that have ended"
+                yield f"{count} {words}"
         for kind in self._fleet.kinds:
             yield from self._left_on(kind)
 
@@ -197,13 +186,9 @@ class Gathering:
 def _journal(home: Path) -> dict[str, Journal]:
     if not (home / "journal.db").exists():
         return {}
-    with closing(_reader(home / "journal.db")) as rows:
+    with closing(reader(home / "journal.db")) as rows:
         found = rows.execute("SELECT cid, state, result, result_sha256, reported_at FROM command").fetchall()
     return {
         cid: Journal(state, json.loads(result)["state"] if result else "", digest, reported=reported is not None)
         for cid, state, result, digest, reported in found
     }
-
-
-def _reader(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)

@@ -1,4 +1,4 @@
-"""A process full of light spokes: `python -m tests.chaos.light FOLDER WITNESS` serves every enrolled home in FOLDER.
+"""A process full of light spokes: `python -m tests.chaos.light FOLDER WITNESS BYTES` serves every enrolled home in FOLDER.
 
 Real are the broker connections, sessions, envelopes and journals. The machine runs nothing; it writes the witness's
 lines and a spool, takes a moment, listens to a cancel, and finds its runs again after a kill by what the witness says.
@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,10 +52,13 @@ def enrol(folder: Path, codes: Iterable[tuple[str, str]]) -> None:
         list(pool.map(lambda one: join(*one), codes))
 
 
-def spool_of(job: str) -> tuple[bytes, Spool]:
-    """What a light machine prints for a job: always the same bytes."""
+def spool_of(job: str, more_bytes: int = 0) -> tuple[bytes, Spool]:
+    """What a light machine prints for a job: always the same bytes, and more of them where that is wanted."""
     chain, data = CHAIN_START, b""
-    lines = printed_by(job)
+    lines = [
+        *printed_by(job),
+        *(hashlib.sha256(f"{job}{at}".encode()).hexdigest() * 100 for at in range(0, more_bytes, 6_400)),
+    ]
     for number, line in enumerate(lines):
         record, chain = encode_record(number, Kind.TEXT, _AT, Stream.STDOUT, line.encode() + b"\n", chain=chain)
         data += record
@@ -64,8 +68,9 @@ def spool_of(job: str) -> tuple[bytes, Spool]:
 class LightMachine(NoopMachine):
     """Runs nothing, and says that it did."""
 
-    def __init__(self, witness: Witness) -> None:
+    def __init__(self, witness: Witness, more_bytes: int = 0) -> None:
         self._witness = witness
+        self.more_bytes = more_bytes
         self._before = witness.seen()
         self.cancelled: set[str] = set()
 
@@ -75,12 +80,17 @@ class LightMachine(NoopMachine):
         if what.line is not None:
             self._witness.say("start", what.cid)
             return LightRun(self, self._witness, what.cid)
-        said = self._before.get(what.cid)
-        return LightRun(self, self._witness, what.cid, began=said is not None, ended=bool(said and said["end"]))
+        said = self._before.get(what.cid, Counter())
+        if said["cancel"] and not said["end"]:
+            self.cancelled.add(what.cid)
+        return LightRun(self, self._witness, what.cid, began=bool(said["start"]), ended=bool(said["end"]))
 
     def put(self, folder: str, files: Iterable[tuple[str, bytes]], *, durable: bool = True) -> None:
         if any(name == CANCEL for name, _ in files):
-            self.cancelled.add(folder.rpartition("/")[2])
+            job = folder.rpartition("/")[2]
+            # Where a real folder keeps the file.
+            self._witness.say("cancel", job)
+            self.cancelled.add(job)
 
 
 class LightRun:
@@ -94,7 +104,7 @@ class LightRun:
         self._witness = witness
         self._job = job
         self._began = began
-        self._data, self._spool = spool_of(job)
+        self._data, self._spool = spool_of(job, machine.more_bytes)
         # By the job alone, so that a seed means the same each time.
         share = hashlib.sha256(job.encode()).digest()[0] / 255
         self._due = time.monotonic() + (0 if ended else _LONGEST_S * share)
@@ -148,12 +158,12 @@ def _outcome(state: str, spool: Spool) -> bytes:
     ).encode()
 
 
-def serve(folder: Path, witness: Witness) -> None:
+def serve(folder: Path, witness: Witness, more_bytes: int) -> None:
     """Serve until TERM."""
     set_up("INFO", "text", "spoke")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    spokes = [_spoke(path, witness) for path in sorted(folder.iterdir())]
+    spokes = [_spoke(path, LightMachine(witness, more_bytes)) for path in sorted(folder.iterdir())]
     for spoke in spokes:
         spoke.start()
     stop.wait()
@@ -161,12 +171,12 @@ def serve(folder: Path, witness: Witness) -> None:
         spoke.stop()
 
 
-def _spoke(path: Path, witness: Witness) -> SimulatedSpoke:
+def _spoke(path: Path, machine: LightMachine) -> SimulatedSpoke:
     store = IdentityStore(SpokeHome(path))
     enrolment = store.enrolment()
     home = EnrolledHome(path, enrolment.spoke_id, store.keys())
-    return SimulatedSpoke(home, broker_connection(enrolment), machine=LightMachine(witness))
+    return SimulatedSpoke(home, broker_connection(enrolment), machine=machine)
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), Witness(Path(sys.argv[2])))
+    serve(Path(sys.argv[1]), Witness(Path(sys.argv[2])), int(sys.argv[3]))

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class FaultProxy:
         self.target = target
         self.port = 0
         self.accepted = 0
+        self.accepted_at: list[float] = []
         self._trouble: Trouble | None = None
         self._whom: Callable[[int], bool] = _everyone
         self._since = 0
@@ -99,6 +101,7 @@ class FaultProxy:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self.accepted_at.append(time.monotonic())
         number = self.accepted
         trouble, _ = self.trouble_of(number)
         if trouble is not None and trouble.refuses:

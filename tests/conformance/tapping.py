@@ -31,6 +31,7 @@ class Tap:
         self._connection = connection
         self._copies = copies
         self._ids = ids
+        self._seen: list[bytes] = []
 
     def wait_until_in_place(self, spoke_id: str) -> None:
         """It is when it sees what we publish ourselves; the spoke keeps such junk in quarantine."""
@@ -45,17 +46,21 @@ class Tap:
 
     def command(self) -> bytes:
         """The next command that the hub sends, as it is on the wire."""
-        kept: list[bytes] = []
+        return self.next_of(MessageType.COMMAND)
 
-        def came() -> bool:
+    def next_of(self, kind: MessageType) -> bytes:
+        """The next frame of that kind which the hub sends; what it sends of others is kept for whoever asks for that."""
+
+        def came() -> bytes | None:
             for delivery in self._copies.take(10, 0.5):
                 self._copies.ack([delivery])
-                if delivery.body.startswith(MAGIC) and peek(delivery.body)[0] is MessageType.COMMAND:
-                    kept.append(delivery.body)
-            return bool(kept)
+                if delivery.body.startswith(MAGIC):
+                    self._seen.append(delivery.body)
+            return next((frame for frame in self._seen if peek(frame)[0] is kind), None)
 
-        until(came, "no command was seen")
-        return kept[0]
+        found: bytes = until(came, f"no {kind.name.lower()} was seen")
+        self._seen.remove(found)
+        return found
 
     def publish(self, kind: str, body: bytes) -> None:
         """Into the mailbox of a kind's spoke."""
@@ -65,9 +70,6 @@ class Tap:
 @contextmanager
 def tapping(broker: str, environ: Mapping[str, str], spoke_id: str, ids: Mapping[str, str]) -> Iterator[Tap]:
     """As the hub's own user: `ids` are the spokes' ids by kind."""
-    password = subprocess.run(
-        [sys.executable, "-c", _PASSWORD], env=dict(environ), capture_output=True, text=True, check=True
-    ).stdout.strip()
     queue = f"hub.tap-{spoke_id[:8]}"
     tapped = Topology(queues=(Queue(queue),), bindings=(Binding(topology.COMMANDS, queue, spoke_id),))
     with _as_the_hub(broker, environ, tapped) as connection:
