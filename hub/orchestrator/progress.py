@@ -216,7 +216,7 @@ class _Turn:
         elif self._state is TaskState.RUNNING:
             self._cancelled_by = by
             self._say(Level.WARNING, f"{by} asked to cancel")
-            self._stop(f"cancelled by {by}")
+            self._stop(f"{by} asked to cancel")
 
     def _spoke_revoked(self, spoke: str) -> None:
         if self._state in TASK_ENDED:

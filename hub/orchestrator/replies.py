@@ -17,6 +17,7 @@ from hub.infrastructure.host_keys import CHANGED, note_changed_key
 from hub.orchestrator.effects import Level
 from hub.orchestrator.events import Event, JobAccepted, JobEnded, JobStarted
 from hub.orchestrator.held import HeldResults
+from hub.orchestrator.job_ends import end_of
 from hub.orchestrator.log_fetch import LogFetches
 from hub.orchestrator.log_records import end_state
 from hub.orchestrator.opening import Door, Opened
@@ -38,6 +39,7 @@ from hub.storage.models import (
     TrustFrame,
     new_row_id,
 )
+from hub.storage.models.table import canonical_json
 from hub.storage.prepared import Prepared, PreparedRows, holes
 from runner.contract.masking import mask_text
 from wire.errors import Code
@@ -49,6 +51,10 @@ logger = logging.getLogger(__name__)
 _SEAL_ANEW = frozenset({Code.ENV_SEAL, Code.ENV_SESSION, Code.ENV_SEQ, Code.ENV_EPOCH, Code.ENV_KEY, Code.ENV_EXPIRED})
 _REPUBLISH_MAX = 10
 _ALARMS_A_MINUTE = 20
+_STOPPED_HELD_MS = 1_000
+_DAY_MS = 86_400_000
+_PROCESSES_MAX = 1_000_000
+_SURVIVORS_MAX, _NAME_MAX = 100, 200
 _NOT_BEGUN = frozenset({JobState.SENT, JobState.ACCEPTED})
 
 _ISSUED = Prepared(
@@ -101,8 +107,6 @@ class Replies:
         self._masks = masks
         self._fetches = fetches
         self._alarms: dict[str, tuple[int, int]] = {}
-        self.is_forgotten: Callable[[Any], bool] = _never
-        """Whether frames of a job may have gone out that no row names."""
         self.on_conflict: Callable[[str, str], None] = _nothing
         """Told of a spoke that lives twice, and how that showed."""
 
@@ -144,11 +148,7 @@ class Replies:
             return self._alarm(opened, Code.REPLY_UNKNOWN, "nobody sent that job")
         if job.spoke != opened.spoke:
             return self._alarm(opened, Code.REPLY_BINDING, "another spoke's job")
-        issued = known.issued.get(opened.received.header.rh)
-        if issued is None and self.is_forgotten(job):
-            # It went out in the time that the hub forgot; its spoke is the one that it was planned for.
-            return True
-        if issued != (opened.cid, opened.spoke):
+        if known.issued.get(opened.received.header.rh) != (opened.cid, opened.spoke):
             return self._alarm(opened, Code.REPLY_BINDING, "it answers no frame issued for the job")
         return True
 
@@ -191,7 +191,10 @@ class Replies:
             return True
         now_ms = self._parts.clock_ms()
         if waiting_allowed and job.log_next_record < body.records:
-            due_ms = now_ms + int(self._parts.limits.held_s * 1000)
+            # Whoever asked to cancel wants to hear of the end, and reads the log afterwards.
+            due_ms = now_ms + min(
+                int(self._parts.limits.held_s * 1000), _STOPPED_HELD_MS if _is_stopped(body) else _DAY_MS
+            )
             if self._held.hold(opened, body.records, due_ms):
                 return False
         log_state = _log_state(job, body)
@@ -208,16 +211,29 @@ class Replies:
             "log_state": log_state,
             "started_at": _started_at(job, body, now_ms),
         }
+        if _is_stopped(body):
+            heard.columns[opened.cid] |= self._what_was_left(job, body)
         self._bring_in(job, body)
-        state, message = _end(body)
+        state, message = end_of(body)
         masks = self._masks.of(job.task, job.id) if message else None
         message = mask_text(message, masks) if masks is not None else message
         # What a script says of itself comes only after its start, and never as what is known of an unknown end.
         found = body.known if body.state is EndState.UNKNOWN else body.message if body.started_at == 0 else ""
         if found.startswith(CHANGED):
             self._changed_key(job, found, now_ms)
-        heard.add(job.task, JobEnded(opened.cid, state, body.exit_code, _plain(message), began=body.started_at > 0))
+        began, ended = body.started_at > 0, min(body.ended_processes, _PROCESSES_MAX)
+        heard.add(job.task, JobEnded(opened.cid, state, body.exit_code, _plain(message), began, ended))
         return True
+
+    def _what_was_left(self, job: Any, body: Result) -> dict[str, Any]:
+        """Columns: what its machine ended of a job, and what it could not end."""
+        masks = self._masks.of(job.task, job.id)
+        names = body.survivors[:_SURVIVORS_MAX]
+        left = [_plain(mask_text(name, masks) if masks else name)[:_NAME_MAX] for name in names]
+        return {
+            "ended_processes": min(body.ended_processes, _PROCESSES_MAX),
+            "survivors": canonical_json(left) if left else None,
+        }
 
     def _changed_key(self, job: Any, message: str, now_ms: int) -> None:
         """The machine that answered there is perhaps not the target: no further credentials go there."""
@@ -358,8 +374,8 @@ def _known(batch: Iterable[Opened]) -> _Known:
 def _jobs(cids: Sequence[Any]) -> Any:
     """As far as replies need them."""
     return Job.select(
-        Job.id, Job.created_at, Job.task, Job.step, Job.target, Job.target_name, Job.spoke, Job.state, Job.sent_at,
-        Job.started_at, Job.log_next_record, Job.log_chain, Job.log_gaps, Job.log_state, Job.result_sha256,
+        Job.id, Job.task, Job.step, Job.target, Job.target_name, Job.spoke, Job.state, Job.sent_at, Job.started_at,
+        Job.log_next_record, Job.log_chain, Job.log_gaps, Job.log_state, Job.result_sha256,
     ).where(Job.id.in_(cids)).order_by(Job.id)  # fmt: skip
 
 
@@ -370,9 +386,7 @@ def _orders(cids: Sequence[str]) -> dict[str, str]:
     """Which of these are no jobs but orders to the spoke itself, and to which one."""
     if not cids:
         return {}
-    rows: Any = Outbox.select(Outbox.cid, Outbox.spoke).where(
-        Outbox.cid.in_(cids), Outbox.kind.in_([OutboxKind.ORDER, OutboxKind.CALL])
-    )
+    rows: Any = Outbox.select(Outbox.cid, Outbox.spoke).where(Outbox.cid.in_(cids), Outbox.kind == OutboxKind.ORDER)
     return dict(rows.tuples())
 
 
@@ -382,17 +396,9 @@ def _acknowledge(opened: Opened, body: Ack, known: _Known, heard: _Heard) -> Non
     heard.add(task, JobStarted(opened.cid) if started else JobAccepted(opened.cid))
 
 
-def _end(body: Result) -> tuple[JobState, str]:
-    """The state that counts, and its sentence: a cancel that left processes behind is no confirmed end."""
-    words = [body.message] if body.message else []
-    if body.known:
-        words.append(body.known)
-    if body.survivors:
-        words.append(f"still running: {', '.join(body.survivors[:10])}")
-    state = JobState(body.state)
-    if state is JobState.CANCELLED and (body.cancel_confirmed is False or body.survivors):
-        return JobState.UNKNOWN, "; ".join(["the cancel was not confirmed", *words])
-    return state, "; ".join(words)
+def _is_stopped(body: Result) -> bool:
+    """Whether somebody ended it, or tried to."""
+    return body.state in (EndState.CANCELLED, EndState.TIMED_OUT) or bool(body.ended_processes or body.survivors)
 
 
 def _started_at(job: Any, body: Result, now_ms: int) -> int | None:
@@ -410,11 +416,6 @@ def _log_state(job: Any, body: Result) -> LogState:
     if job.log_next_record < body.records:
         return LogState.OPEN
     return end_state(job.log_next_record, job.log_chain, body.records, body.chain)
-
-
-def _never(_job: Any) -> bool:
-    """Where no hub was restored."""
-    return False
 
 
 def _nothing(_spoke: str, _seen: str) -> None:

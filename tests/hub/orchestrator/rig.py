@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from struct import pack
 from threading import Event, Lock, Thread
 from types import SimpleNamespace
@@ -270,7 +270,7 @@ class Rig:
 class Run:
     """What a simulated supervisor does: lines to print, outputs, how it ends; `gate` holds it before its end.
 
-    `begun`: False where nothing was ever started.
+    `begun`: False where nothing was ever started. `ended`, `survivors`: when it is stopped.
     """
 
     lines: tuple = ()
@@ -281,6 +281,8 @@ class Run:
     message: str = ""
     known: str = ""
     begun: bool = True
+    ended: int = 0
+    survivors: tuple = ()
 
 
 def succeed(command):
@@ -394,9 +396,9 @@ class SimSpoke:
             run.message,
             outputs,
             (),
-            (),
-            0,
-            None,
+            run.survivors,
+            run.ended,
+            not run.survivors if run.state == "cancelled" else None,
             began,
             at,
             len(kept.spool),
@@ -504,7 +506,9 @@ class SimSpoke:
         self.reply(kept, MessageType.ACK, Ack(AckState.RUNNING, ""))
         while not run.gate.wait(0.01):
             if kept.cancelled.is_set():
-                run = Run(run.lines, (), "cancelled", None)
+                run = replace(
+                    run, outputs=(), state="cancelled", exit_code=None, message="cancelled: ada asked to cancel"
+                )
                 break
         self.report(kept, run)
 
