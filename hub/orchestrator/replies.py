@@ -107,6 +107,8 @@ class Replies:
         self._masks = masks
         self._fetches = fetches
         self._alarms: dict[str, tuple[int, int]] = {}
+        self.is_forgotten: Callable[[Any], bool] = _never
+        """Whether frames of a job may have gone out that no row names."""
         self.on_conflict: Callable[[str, str], None] = _nothing
         """Told of a spoke that lives twice, and how that showed."""
 
@@ -148,7 +150,11 @@ class Replies:
             return self._alarm(opened, Code.REPLY_UNKNOWN, "nobody sent that job")
         if job.spoke != opened.spoke:
             return self._alarm(opened, Code.REPLY_BINDING, "another spoke's job")
-        if known.issued.get(opened.received.header.rh) != (opened.cid, opened.spoke):
+        issued = known.issued.get(opened.received.header.rh)
+        if issued is None and self.is_forgotten(job):
+            # It went out in the time that the hub forgot; its spoke is the one that it was planned for.
+            return True
+        if issued != (opened.cid, opened.spoke):
             return self._alarm(opened, Code.REPLY_BINDING, "it answers no frame issued for the job")
         return True
 
@@ -374,8 +380,8 @@ def _known(batch: Iterable[Opened]) -> _Known:
 def _jobs(cids: Sequence[Any]) -> Any:
     """As far as replies need them."""
     return Job.select(
-        Job.id, Job.task, Job.step, Job.target, Job.target_name, Job.spoke, Job.state, Job.sent_at, Job.started_at,
-        Job.log_next_record, Job.log_chain, Job.log_gaps, Job.log_state, Job.result_sha256,
+        Job.id, Job.created_at, Job.task, Job.step, Job.target, Job.target_name, Job.spoke, Job.state, Job.sent_at,
+        Job.started_at, Job.log_next_record, Job.log_chain, Job.log_gaps, Job.log_state, Job.result_sha256,
     ).where(Job.id.in_(cids)).order_by(Job.id)  # fmt: skip
 
 
@@ -386,7 +392,9 @@ def _orders(cids: Sequence[str]) -> dict[str, str]:
     """Which of these are no jobs but orders to the spoke itself, and to which one."""
     if not cids:
         return {}
-    rows: Any = Outbox.select(Outbox.cid, Outbox.spoke).where(Outbox.cid.in_(cids), Outbox.kind == OutboxKind.ORDER)
+    rows: Any = Outbox.select(Outbox.cid, Outbox.spoke).where(
+        Outbox.cid.in_(cids), Outbox.kind.in_([OutboxKind.ORDER, OutboxKind.CALL])
+    )
     return dict(rows.tuples())
 
 
@@ -416,6 +424,11 @@ def _log_state(job: Any, body: Result) -> LogState:
     if job.log_next_record < body.records:
         return LogState.OPEN
     return end_state(job.log_next_record, job.log_chain, body.records, body.chain)
+
+
+def _never(_job: Any) -> bool:
+    """Where no hub was restored."""
+    return False
 
 
 def _nothing(_spoke: str, _seen: str) -> None:
