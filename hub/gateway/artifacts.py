@@ -20,6 +20,7 @@ from hub.states import InboxKind
 from hub.storage.database import write_tx
 from hub.storage.models import GatewayInbox
 from hub.storage.models.table import new_row_id
+from wire.crash import crash_point
 from wire.errors import Code, Refused
 
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -39,8 +40,10 @@ def routes(parts: GatewayParts) -> Blueprint:
             raise Invalid("expected 32 lowercase hexadecimal characters", field="artifact")
         name = new_row_id()
         size, sha256 = _store(parts, name)
+        crash_point("gateway.artifact-stored")
         detail = {"spoke": capability.spoke, "job": capability.job, "artifact": artifact_id}
         status = _record(parts, name, size, sha256, detail)
+        crash_point("gateway.artifact-recorded")
         parts.wake_engine()
         return jsonify({"id": artifact_id, "size": size, "sha256": sha256}), status
 

@@ -12,6 +12,7 @@ from hub.infrastructure import unopened
 from hub.states import EnrolmentState, InboxKind
 from hub.storage.database import write_tx
 from hub.storage.models import Enrolment, GatewayInbox
+from wire.crash import crash_point
 from wire.envelope import ENROL_MAX, verify_enrol
 from wire.errors import Code, Refused
 
@@ -39,6 +40,7 @@ def routes(parts: GatewayParts) -> Blueprint:
             return _neutral()
         if not _keep(frame, sha256, parts):
             return _too_many(5)
+        crash_point("gateway.enrolment-kept")
         parts.wake_engine()
         return jsonify({"id": sha256}), 202
 

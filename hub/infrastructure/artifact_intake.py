@@ -14,6 +14,7 @@ from hub.storage.database import connection, write_tx
 from hub.storage.files import FileStore
 from hub.storage.models import Artifact, GatewayInbox, Job
 from wire.chunks_artifact import open_artifact
+from wire.crash import crash_point
 from wire.errors import Refused
 from wire.keys import BoxKey
 
@@ -96,6 +97,7 @@ class ArtifactIntake:
         if not sound:
             self._parts.files.remove(FILE_KIND, artifact.id)
         artifact.state = ArtifactState.STORED if sound else ArtifactState.REFUSED
+        crash_point("artifact.opened")
         return artifact
 
     def _sealed(self, row: GatewayInbox) -> Path:
@@ -106,6 +108,7 @@ class ArtifactIntake:
             if artifact is not None:
                 artifact.save(only=[Artifact.state])
             row.delete_instance()
+        crash_point("artifact.taken")
         self._sealed(row).unlink(missing_ok=True)
         logger.info("artifact taken", extra={"artifact": row.detail.get("artifact"), "stored": artifact is not None})
         return True

@@ -34,6 +34,7 @@ from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
 from runner.contract.step_kind import StepKind
 from wire.connection import Connection, Subscription
+from wire.crash import crash_point
 from wire.errors import Refused
 from wire.exchange import Received, open_intent
 from wire.keys import BoxKey
@@ -179,6 +180,8 @@ class Answering:
                     return False
                 status, body = self._performed(intent)
                 self._answer(intent_id, IntentState.DONE, status, body)
+                crash_point("operation.performed")
+            crash_point("operation.committed")
         except HubError as error:
             self._refuse(intent_id, intent, error)
         except Exception:

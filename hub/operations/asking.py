@@ -27,6 +27,7 @@ from hub.storage.prepared import Prepared, hole
 from hub.storage.vault import Vault
 from wire.canonical import encode
 from wire.connection import Connection, Outgoing
+from wire.crash import crash_point
 from wire.errors import Refused, WireError
 from wire.exchange import TTL_S, Sealed, seal_intent
 from wire.keys import BoxPublicKey, SigningKey, new_id
@@ -138,7 +139,9 @@ class Asking:
             )
             earlier = self._keep(row)
             if earlier is None:
+                crash_point("intent.kept")
                 self._publish(sealed)
+                crash_point("intent.published")
             elif earlier.request_sha256 != digest:
                 raise Conflict(
                     "this Idempotency-Key was used for another request; take a new one", code="IDEMPOTENCY_KEY_REUSED"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from peewee import fn
+
 from hub.orchestrator import task_log
 from hub.orchestrator.effects import Level
 from hub.orchestrator.held import HeldResults
@@ -27,6 +29,7 @@ from hub.storage.models.table import canonical_json
 from hub.storage.prepared import Prepared, PreparedRows, hole, holes
 from runner.contract.errors import SpoolDamaged
 from runner.contract.spool import Record, read_records
+from wire.crash import crash_point
 from wire.errors import Code, Refused
 from wire.log_body import unpack_records
 from wire.messages import Log
@@ -130,6 +133,8 @@ class LogInbox:
             self._replies.begun(log.job for log in logs if log.job.id not in ending)
             if counted:
                 self._replies.take(counted, waiting_allowed=False)
+            crash_point("logs.stored")
+        crash_point("logs.committed")
         for opened in counted:
             self._held.settle(opened)
         return early
@@ -199,7 +204,12 @@ _MOVE = Prepared(
         log_gaps=hole("gaps"),
         log_bytes=Job.log_bytes + hole("size"),
         log_state=hole("state"),
-    ).where(Job.id == hole("id"), Job.log_next_record == hole("before"))
+    ).where(
+        Job.id == hole("id"),
+        Job.log_next_record == hole("before"),
+        # A result that was counted since then decides about the state of the log.
+        fn.COALESCE(Job.records, -1) == hole("announced"),
+    )
 )
 
 
@@ -225,6 +235,7 @@ def _move(log: _JobLog) -> None:
     moved = _MOVE.run(
         id=job.id,
         before=log.before,
+        announced=-1 if job.records is None else job.records,
         next_record=cursor.next_record,
         chain=cursor.chain,
         gaps=canonical_json([gap.to_json() for gap in cursor.gaps]),

@@ -21,6 +21,7 @@ from hub.states import TASK_ENDED, TaskKind, TaskState
 from hub.storage.database import connection, write_tx
 from hub.storage.files import FileStore
 from hub.storage.models import Artifact, Deployment, LogBlock, OutputVariable, Plan, Progress, Task
+from wire.crash import crash_point
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ def _clear(files: FileStore, tasks: Sequence[str], now_ms: int) -> None:
     stored: Any = Artifact.select(Artifact.id).where(Artifact.task.in_(list(tasks))).tuples()
     for (artifact,) in stored:
         files.remove(FILE_KIND, artifact)
+    crash_point("retention.files-removed")
     with write_tx():
         for table in (LogBlock, Plan, Progress, OutputVariable, Artifact):
             table.delete().where(table.task.in_(list(tasks))).execute()

@@ -27,6 +27,7 @@ from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
 from runner.contract.job import INSTALL, PREVIEW, SWITCH
 from runner.contract.step_kind import StepKind
+from wire.crash import crash_point
 from wire.messages import Op
 
 _CHECK_PICKUP_S = 60
@@ -228,6 +229,7 @@ class Orchestrator:
             raise Conflict(f"the task has ended already: {task.state}")
         who = User.get_or_none(User.id == context.actor)
         self._steering.feed({task.id: [CancelAsked(who.name if who else context.actor)]})
+        crash_point("cancel.asked")
 
     def queue_changed(self) -> None:
         """Once this is committed others may begin, and each that waits is told why anew."""

@@ -10,6 +10,7 @@ from hub.packages.packs import PackReader, PackWriter, Place
 from hub.states import PackState
 from hub.storage.database import connection, write_tx
 from hub.storage.models import Chunk, Pack, PackageChunk, PackageVersion, StoredManifest
+from wire.crash import crash_point
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ def _drop_chunks(store: ChunkStore, packs: Iterable[str]) -> tuple[int, int]:
             empty = not Chunk.select().where(Chunk.pack == pack).exists()
             if empty:
                 Pack.delete().where(Pack.id == pack).execute()
+        crash_point("garbage.forgotten")
         if empty:
             store.folder.remove(pack)
             dropped_packs += 1
@@ -99,6 +101,7 @@ def _rewrite_if_worth(store: ChunkStore, pack: str) -> int:
         if moved is None:
             return 0
         kept = writer.keep()
+        crash_point("garbage.copied")
         with write_tx():
             rows = [{"id": new, "size": new_size, "state": PackState.CLOSED} for new, new_size in kept.items()]
             Pack.insert_many(rows).execute()
@@ -107,6 +110,7 @@ def _rewrite_if_worth(store: ChunkStore, pack: str) -> int:
             Pack.delete().where(Pack.id == pack).execute()
     finally:
         writer.abandon()
+    crash_point("garbage.moved")
     store.folder.remove(pack)
     return 1
 

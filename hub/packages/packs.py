@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from hub.packages.errors import raising_no_space
+from wire.crash import crash_point
 from wire.keys import new_id
 
 PACK_BYTES = 64 * 1024 * 1024
@@ -139,6 +140,7 @@ class PackWriter:
         with raising_no_space():
             for file in self._files.values():
                 os.fsync(file)
+        crash_point("packs.written")
         for pack in kept:
             (self._incoming / pack).rename(self._packs / pack)
         if kept:

@@ -20,6 +20,7 @@ from hub.storage.database import write_tx
 from hub.storage.models import StoredManifest
 from hub.storage.vault import Vault
 from wire.chunks_sealed import ChunkKeys, Manifest, ManifestChunk, seal_chunk, seal_manifest
+from wire.crash import crash_point
 from wire.keys import new_id
 
 # A few megabytes: enough for two threads to share, little enough to hold three times.
@@ -170,9 +171,11 @@ class Upload:
         lengths = {chunk.id.hex(): chunk.length for chunk in chunks}
         new = lengths.keys() - negotiation.held(self._file.id, lengths)
         packs = self._writer.keep()
+        crash_point("upload.packed")
         with write_tx():
             self._store.insert(packs, self._new)
             StoredManifest.create(id=manifest_id, sealed=sealed, size=len(sealed))
+        crash_point("upload.stored")
         return Ingested(
             package=self._file.id,
             version=version,

@@ -20,6 +20,7 @@ TOGETHER = {
         "tests/flow/test_install.py",
         "tests/flow/test_release_to_success.py",
         "tests/flow/test_integration.py",
+        "tests/crash/test_hub.py",
     ),
     "bench": ("tests/bench/",),
 }

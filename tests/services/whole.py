@@ -195,9 +195,13 @@ class Whole:
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    """One hub with the spoke web-1 (role web, environments Test and Live) for all flow tests of a session."""
+    """One hub with the spoke web-1 (role web, environments Test and Live) for all flow tests of a session.
+
+    Its processes end themselves at the crash point that the file `crash` in its folder names.
+    """
     requires("rabbitmq")
-    made = Whole(tmp_path_factory.mktemp("whole"))
+    folder = tmp_path_factory.mktemp("whole")
+    made = Whole(folder, MANYARM_CRASH_AT=f"@{folder / 'crash'}")
     try:
         made.install()
         made.start()
