@@ -7,14 +7,14 @@ are given in the transaction that moves the cursor: none is lost and none is giv
 a restored backup the hub counts in a new epoch, which is part of the source: no number ever means two events.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hub.integration.cloud_event import CloudEvent
 from hub.integration.event_types import Named
 from hub.integration.telling import Telling, telling
 from hub.storage.database import is_postgres, write_tx
-from hub.storage.models import ChainHead, Event, EventCursor, EventSource, IntegrationEvent, Project, new_row_id
+from hub.storage.models import Event, EventCursor, EventSource, IntegrationEvent, Project, new_row_id
 from wire.integration_topology import NOWHERE, event_key, word
 
 SCHEMAS_PATH = "/api/v1/integration/schemas"
@@ -38,26 +38,39 @@ class Origin:
         return f"{self.url}{SCHEMAS_PATH}/{name}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """An event but for its number."""
+
+    seq: int
+    at: int
+    source: str
+    project: str | None
+    key: str
+    told: Telling
+
+
 def make_events(origin: Origin, limit: int, fence: Callable[[], None]) -> int:
     """Make what is due of at most `limit` event rows; how many rows that were.
+
+    All that is looked up is looked up before the transaction, which on SQLite keeps the engine from writing.
 
     Args:
         origin: Who speaks.
         limit: Of one transaction.
         fence: Raises, inside the transaction, where another node does this by now.
     """
-    if not _behind():
+    made: int = EventCursor.select(EventCursor.made).where(EventCursor.id == 1).scalar()
+    rows = list(Event.select().where(Event.seq > made).order_by(Event.seq).limit(limit))
+    if not rows:
         return 0
+    drafts = [draft for row in rows if (draft := _draft(origin, row)) is not None]
     with write_tx():
         fence()
-        cursor = _locked_cursor()
-        rows = list(Event.select().where(Event.seq > cursor.made).order_by(Event.seq).limit(limit))
-        for row in rows:
-            told = telling(row)
-            if told is not None:
-                _store(origin, row, told)
-        if rows:
-            EventCursor.update(made=rows[-1].seq).where(EventCursor.id == 1).execute()
+        if _locked_cursor().made != made:
+            return 0  # Another node was faster.
+        _store(origin, drafts)
+        EventCursor.update(made=rows[-1].seq).where(EventCursor.id == 1).execute()
     return len(rows)
 
 
@@ -74,50 +87,64 @@ def prune(before_ms: int, limit: int = 5_000) -> int:
     return gone
 
 
-def _behind() -> bool:
-    head = ChainHead.select(ChainHead.seq).where(ChainHead.id == 1).scalar() or 0
-    made = EventCursor.select(EventCursor.made).where(EventCursor.id == 1).scalar() or 0
-    return bool(head > made)
-
-
 def _locked_cursor() -> EventCursor:
     query = EventCursor.select().where(EventCursor.id == 1)
     found: EventCursor = (query.for_update() if is_postgres() else query).get()
     return found
 
 
-def _store(origin: Origin, row: Event, told: Telling) -> None:
+def _draft(origin: Origin, row: Event) -> _Draft | None:
+    told = telling(row)
+    if told is None:
+        return None
     project = told.project.id if told.project else None
     source = origin.source(project)
-    sequence = _next(source, project)
+    words = (_project_word(project, source), _word(told.environment))
+    return _Draft(row.seq, row.at, source, project, event_key(*words, told.type.entity, told.type.verb), told)
+
+
+def _store(origin: Origin, drafts: Sequence[_Draft]) -> None:
+    numbers: dict[str, int] = {}
+    made = []
+    for draft in drafts:
+        numbers[draft.source] = numbers.get(draft.source) or _newest(draft)
+        numbers[draft.source] += 1
+        made.append(_row(origin, draft, numbers[draft.source]))
+    if made:
+        IntegrationEvent.insert_many(made).execute()
+    for source, newest in numbers.items():
+        EventSource.update(newest=newest).where(EventSource.source == source).execute()
+
+
+def _newest(draft: _Draft) -> int:
+    found: int | None = EventSource.select(EventSource.newest).where(EventSource.source == draft.source).scalar()
+    if found is None:
+        EventSource.insert(source=draft.source, project=draft.project, newest=0).execute()
+    return found or 0
+
+
+def _row(origin: Origin, draft: _Draft, sequence: int) -> dict[str, object]:
+    told = draft.told
     event = CloudEvent(
         id=new_row_id(),
-        source=source,
+        source=draft.source,
         type=told.type.type,
         subject=told.subject,
-        at_ms=row.at,
+        at_ms=draft.at,
         sequence=sequence,
         data_schema=origin.schema(told.type.name),
         correlation_id=told.correlation_id,
         data=told.data.model_dump(mode="json"),
     )
-    IntegrationEvent.insert(
-        seq=row.seq,
-        source=source,
-        sequence=sequence,
-        type=told.type.type,
-        key=event_key(_project_word(project, source), _word(told.environment), told.type.entity, told.type.verb),
-        body=event.text(),
-        at=row.at,
-    ).execute()
-
-
-def _next(source: str, project: str | None) -> int:
-    moved = EventSource.update(newest=EventSource.newest + 1).where(EventSource.source == source).execute()
-    if not moved:
-        EventSource.insert(source=source, project=project, newest=1).execute()
-        return 1
-    return int(EventSource.select(EventSource.newest).where(EventSource.source == source).scalar())
+    return {
+        "seq": draft.seq,
+        "source": draft.source,
+        "sequence": sequence,
+        "type": told.type.type,
+        "key": draft.key,
+        "body": event.text(),
+        "at": draft.at,
+    }
 
 
 def _project_word(project: str | None, source: str) -> str:
