@@ -26,6 +26,7 @@ from hub.api.rate_limit import RateLimit
 from hub.broker import endpoint
 from hub.broker.accounts import BrokerAccounts, BrokerAccountsParts
 from hub.broker.credentials import hub_password, portal_password
+from hub.broker.forgotten import is_broker_stale, note_emptied
 from hub.certificates import GatewayTls
 from hub.errors import NotFound
 from hub.events.checkpoint import checkpoint_if_due, newest_checkpoint
@@ -65,7 +66,7 @@ from hub.states import SpokeState
 from hub.storage.database import connection, write_tx
 from hub.storage.files import FileStore
 from hub.storage.hub_keys import box_document, box_keys, signing_key
-from hub.storage.hub_trust import installation, joining_root, load_seals, trust_chain
+from hub.storage.hub_trust import EPOCH_WAITS, hub_epoch, installation, joining_root, load_seals, trust_chain
 from hub.storage.models import Introduction, Spoke, now_ms
 from hub.storage.opening import open_vault
 from hub.storage.seals import RowSeals
@@ -154,7 +155,10 @@ def publish_newest_runner(vault: Vault, seals: RowSeals, store: ChunkStore) -> N
         except NotFound as error:
             logger.warning("runner is not published", extra={"reason": error.detail, "sha256": runner.sha256})
             return
-        row = publish_runner(Itself(now_ms(), vault, seals), Ingestion(store, vault), runner, release_key)
+        with connection():
+            restored_ms = installation().restored_at or 0
+        context = Itself(now_ms(), vault, seals)
+        row = publish_runner(context, Ingestion(store, vault), runner, release_key, restored_ms=restored_ms)
     logger.info("runner is published", extra={"version": row.version, "sha256": row.sha256, "bytes": row.size})
 
 
@@ -176,6 +180,8 @@ def _account_parts(settings: HubSettings, vault: Vault, broker: AmqpConnection) 
         tenants=tenants,
         tenant=tenant,
         state=lambda: broker.state,
+        is_stale=is_broker_stale,
+        emptied=note_emptied,
     )
 
 
@@ -355,17 +361,19 @@ class _EngineRooms:
         return _connected(lambda: signing_key(self._vault, Role.HUB_COMMAND))
 
     def _trust(self) -> TrustState:
-        chain = trust_chain()
+        chain, installed = trust_chain(), installation()
         key = signing_key(self._vault, Role.HUB_COMMAND)
         return TrustState(
             self._hub_id,
-            chain.document.epoch,
+            hub_epoch(),
             chain.version,
             newest_checkpoint(),
             box_document().hex(),
             key=key,
             former=former_command(self._vault, chain, key.kid, now_ms() // 1000),
             floor=chain.revoked_since(),
+            restored_ms=installed.restored_at or 0,
+            waits=EPOCH_WAITS if chain.document.epoch < installed.epoch else "",
         )
 
     def _joining(self) -> Joining:
@@ -406,7 +414,7 @@ class _EngineRooms:
     def _checkpoint(self) -> None:
         with connection():
             signer = signing_key(self._vault, Role.HUB_AUDIT)
-            checkpoint_if_due(self._hub_id, trust_chain().document.epoch, signer, now_ms())
+            checkpoint_if_due(self._hub_id, hub_epoch(), signer, now_ms())
 
     def _housekeeping(self) -> None:
         with write_tx():

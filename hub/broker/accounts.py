@@ -25,7 +25,8 @@ class BrokerAccountsParts:
     """`hub_password` "" where the settings bring a user of their own for the hub.
 
     `tenants`: every trusted spoke with its password, from the hub's rows; `tenant`: one of them. `state`: of the
-    engine's connection.
+    engine's connection. `is_stale`: what lies in the mailboxes is of a time that the hub has forgotten; `emptied` is
+    told when it is gone.
     """
 
     admin: BrokerAdmin
@@ -34,6 +35,8 @@ class BrokerAccountsParts:
     tenants: Callable[[], Sequence[tuple[Tenant, str]]]
     tenant: Callable[[str], Tenant]
     state: Callable[[], str]
+    is_stale: Callable[[], bool] = lambda: False
+    emptied: Callable[[], None] = lambda: None
 
 
 class BrokerAccounts:
@@ -78,8 +81,22 @@ class BrokerAccounts:
         tenants = parts.tenants()
         if tenants:
             parts.admin.reconcile(tenants)
+        if parts.is_stale():
+            self._empty(tenants)
         self.ready.set()
         logger.info("broker is set up", extra={"spokes": len(tenants)})
+
+    def _empty(self, tenants: Sequence[tuple[Tenant, str]]) -> None:
+        """No command of a time that the hub has forgotten goes out any more; who is connected comes again, and says
+        hello.
+        """
+        for tenant, _ in tenants:
+            if tenant.mailbox:
+                self._parts.admin.purge(tenant.mailbox)
+            if tenant.user:
+                self._parts.admin.close_connections(tenant.user, "the hub was restored")
+        self._parts.emptied()
+        logger.info("mailboxes are empty: the hub was restored", extra={"spokes": len(tenants)})
 
     def ensure_tenant(self, tenant: Tenant, password: str) -> None:
         self._parts.admin.ensure_tenant(tenant, password)

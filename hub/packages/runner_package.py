@@ -21,6 +21,8 @@ EXTENSION = "zip"
 VALID_S = 180 * 86_400
 MIN_PYTHON = "3.9"
 PLATFORMS = ("linux",)
+# So many may have been published in a time that the hub has forgotten.
+_FORGOTTEN_RELEASES = 100
 
 _NEWEST = PreparedRows(
     PackageVersion,
@@ -49,7 +51,7 @@ class BuiltRunner(Protocol):
 
 
 def publish_runner(
-    context: Acting, ingestion: Ingestion, built: BuiltRunner, release_key: SigningKey
+    context: Acting, ingestion: Ingestion, built: BuiltRunner, release_key: SigningKey, *, restored_ms: int = 0
 ) -> PackageVersion:
     """Store the runner that was built, under a signed document, unless these very bytes are there already.
 
@@ -60,12 +62,16 @@ def publish_runner(
         ingestion: Takes the bytes in.
         built: The archive.
         release_key: hub-release.
+        restored_ms: When the hub was put back to an earlier state: since then it does not know which releases spokes
+            have seen, and makes one that is above them.
     """
     with connection():
         latest = latest_runner()
-        if latest is not None and latest.sha256 == built.sha256:
+        is_forgotten = latest is not None and latest.created_at <= restored_ms
+        if latest is not None and latest.sha256 == built.sha256 and not is_forgotten:
             return latest
-        document = _document(context.now_ms // 1_000, built, latest)
+        leap = _FORGOTTEN_RELEASES if is_forgotten else 1
+        document = _document(context.now_ms // 1_000, built, latest, leap)
         file = PackageFile(RUNNER, _version(document), EXTENSION)
         with built.path.open("rb") as stream:
             ingested = ingestion.whole(file, stream, length=built.size)
@@ -85,10 +91,10 @@ def release_of(row: PackageVersion) -> RunnerDocument:
     return schema.read(RunnerDocument, canonical.decode(split_document(row.release_document, DocumentKind.RUNNER).json))
 
 
-def _document(now_s: int, built: BuiltRunner, latest: PackageVersion | None) -> RunnerDocument:
+def _document(now_s: int, built: BuiltRunner, latest: PackageVersion | None, leap: int) -> RunnerDocument:
     before = release_of(latest) if latest is not None else None
     # Other bytes are another release, whatever the sources say: a spoke refuses an equal number with another digest.
-    release = built.release if before is None else max(built.release, before.release + 1)
+    release = built.release if before is None else max(built.release, before.release + leap)
     return RunnerDocument(
         name=RUNNER,
         release=release,

@@ -15,6 +15,10 @@ from wire.keys import SigningKey, VerifyKey
 from wire.roles import Role
 from wire.trust import TrustChain
 
+EPOCH_WAITS = (
+    "the hub was restored, and its new epoch waits for the root key: run `manyarm key sign-trust --root FILE` beside it"
+)
+
 _ROOT = ("root-thumbprint",)
 
 _INSTALLATION = PreparedRows(Installation, lambda: Installation.select().where(Installation.id == hole("id")))
@@ -27,6 +31,11 @@ def installation() -> Installation:
     if row is None:
         raise NotFound("no hub is installed: run `manyarm init` first", code="NOT_INSTALLED")
     return row
+
+
+def hub_epoch() -> int:
+    """In which epoch this hub lives; the trust document says it too, once the root has signed that one."""
+    return max(int(installation().epoch), trust_chain().document.epoch)
 
 
 def seal_root(vault: Vault, root_thumbprint: str) -> bytes:
