@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(900)]
 
 @pytest.mark.parametrize("way", [Way.BOTH, Way.UP, Way.DOWN], ids=["both ways", "to the broker", "from the broker"])
 def test_f6_a_partition_is_shown_and_what_ran_meanwhile_is_brought_when_it_heals(whole_field, way):
-    counting = begun(whole_field, {kind: [8] for kind in whole_field.kinds})
+    counting = begun(whole_field, {"polling": [8, 20]})
     whole_field.broker_door.meet(Trouble(way, held=True))
     until(lambda: health_of(whole_field, "polling") == "unavailable", "nobody notices")
     until(lambda: all("end" in one.witness.read_text() for one in counting), "the scripts do not go on")
@@ -25,17 +25,16 @@ def test_f6_a_partition_is_shown_and_what_ran_meanwhile_is_brought_when_it_heals
 
 
 def test_f7_a_peer_that_vanished_without_a_word_is_noticed_by_heartbeat_and_dialled_again(whole_field):
-    """The old connections stay silent for ever, and nothing is healed: only a new connection helps."""
-    counting = begun(whole_field, {kind: [12] for kind in whole_field.kinds})
+    """The old connection stays silent for ever, and nothing is healed: only a new connection helps."""
+    counting = begun(whole_field, {"polling": [12, 30]})
     before = whole_field.broker_door.accepted
     whole_field.broker_door.vanish()
     # Sooner than any system gives up a connection by itself.
-    until(lambda: whole_field.broker_door.accepted >= before + 4, "nobody dials again", 180)
+    until(lambda: whole_field.broker_door.accepted > before, "nobody dials again", 180)
     must_have_run_once(whole_field, counting)
     whole_field.until_whole()
 
 
-@pytest.mark.parametrize("kind", ["polling", "ssh"])
 @pytest.mark.parametrize(
     "trouble",
     [Trouble(Way.DOWN, flip_at=150_000), Trouble(Way.DOWN, reset_after=150_000)],
@@ -45,11 +44,11 @@ def test_f21_a_package_that_is_harmed_on_its_way_is_fetched_again_and_arrives_wh
     whole_field, kind, trouble, tmp_path
 ):
     """Each connection is harmed once the same way; what arrived of the package is kept, so the next go further."""
-    name = f"harmed-{kind}-{'flip' if trouble.flip_at else 'reset'}"
+    name = "harmed-flip" if trouble.flip_at else "harmed-reset"
     content = random.Random(name).randbytes(600_000)
     archive(tmp_path / f"{name}.1.0.0.tar", {"content.bin": content})
     whole_field.manyarm("package", "push", str(tmp_path / f"{name}.1.0.0.tar"))
-    whole_field.project_of_package(name, kind)
+    whole_field.project_of_package(name, "polling")
     whole_field.gateway_door.meet(trouble)
     task = whole_field.begin_deployment(name, "Here")
     whole_field.until_succeeded(task, 300)
