@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from peewee import fn
 from pydantic import ConfigDict, Field, JsonValue
 
 from hub.access.caller import Caller
@@ -120,6 +121,14 @@ def events_of(caller: Caller, source: str, after: int, limit: int) -> ToldEvents
         next=str(rows[-1].sequence) if more else None,
         newest=row.newest,
     )
+
+
+def waiting_events() -> tuple[int, int]:
+    """How many events the broker has not confirmed, and since when the oldest of them waits (0 where none does)."""
+    published = EventCursor.select(EventCursor.published).where(EventCursor.id == 1)
+    found = IntegrationEvent.select(fn.COUNT(IntegrationEvent.seq), fn.MIN(IntegrationEvent.at))
+    counted: Any = found.where(IntegrationEvent.seq > published).tuples().get()
+    return int(counted[0]), int(counted[1] or 0)
 
 
 def _source_view(row: Any) -> SourceView:

@@ -324,5 +324,31 @@ def _row_seals(settings: HubSettings) -> Iterator[Finding]:
     yield Finding("row seals", Verdict.OK, f"{count} rows are as the hub wrote them")
 
 
+def _events_for_others(_: HubSettings) -> Iterator[Finding]:
+    """Those that integrations hear over AMQP: made of every event row, and confirmed by the broker."""
+    from hub.queries.integration import waiting_events
+    from hub.storage.database import connection
+    from hub.storage.models import now_ms
+
+    with connection():
+        count, since_ms = waiting_events()
+    late_s = (now_ms() - since_ms) // 1000
+    if count and late_s > _SILENT_S:
+        words = f"{count} wait for the broker, the oldest for {late_s // 60} min; none is lost, and they go in order"
+        yield Finding("events for others", Verdict.WARN, words, "see broker above, or start the hub")
+    else:
+        yield Finding(
+            "events for others", Verdict.OK, "all are published" if not count else f"{count} are on their way"
+        )
+
+
 _AT_THE_MACHINE: tuple[Look, ...] = (_python, _disk, _users, _parts)
-_AT_THE_DATA: tuple[Look, ...] = (_database, _row_seals, _audit_chain, _broker, _spokes, _house_spokes)
+_AT_THE_DATA: tuple[Look, ...] = (
+    _database,
+    _row_seals,
+    _audit_chain,
+    _broker,
+    _events_for_others,
+    _spokes,
+    _house_spokes,
+)

@@ -55,6 +55,15 @@ def test_a_row_that_was_changed_behind_our_back_is_wrong(hub):
     assert "WRONG  row seals: " in looked(hub, 1)
 
 
+def test_events_that_no_broker_has_taken_for_long_are_told(hub):
+    assert "ok     events for others: all are published\n" in looked(hub, 0)
+    with contextlib.closing(sqlite3.connect(hub.home / "manyarm.db")) as database, database:
+        database.execute(
+            "INSERT INTO integration_event (seq, source, sequence, type, key, body, at) VALUES (9, 's', 1, 't', 'k', '{}', 1)"
+        )
+    assert "warn   events for others: 1 wait for the broker, the oldest for " in looked(hub, 0)
+
+
 @pytest.mark.parametrize("text", ["portal_bind = 8080\n", "portal_bnd = 'x'\n", "portal_bind = \n"])
 def test_a_setting_with_a_typo_is_told_with_its_file_and_line(hub, text):
     (hub.home / "hub.toml").write_text("# mine\n" + text)
