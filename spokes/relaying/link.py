@@ -24,6 +24,7 @@ from wire import hop
 from wire.address import split_address
 from wire.amqp.consumer import Watch
 from wire.connection import Delivery, Outgoing, Subscription
+from wire.crash import crash_point
 from wire.documents import FleetSpoke
 from wire.errors import Code, ConnectionLost, Refused, WireError
 from wire.tls import TlsContext, TlsPeer, check_bound_peer, unverified_client_context
@@ -221,6 +222,7 @@ class SpokeLink:
                 self._brought += 1
                 self._open[self._brought] = delivery
                 await websocket.send(delivery.body)
+                crash_point("relay.brought")
         except ConnectionLost:
             # Whoever fetches finds out too, and cleans up.
             websocket.abort()
@@ -264,6 +266,7 @@ class SpokeLink:
         self._around.room.give_back(size)
         if websocket is not self._websocket:
             return
+        crash_point("relay.published")
         error = sent.exception()
         self._say(hop.Taken((number,)) if error is None else hop.Returned(number, str(error)[:300]))
 

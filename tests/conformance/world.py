@@ -28,8 +28,9 @@ _ENDED = {"succeeded", "failed", "cancelled", "unknown"}
 class Conformance(Whole):
     """A target's name is its kind's name, which is also one of its roles.
 
-    `shared` is a folder in which the scripts of every kind may write, whatever user they run as. With a cable, the
-    machines of targets stand at its far end, and broker and gateway are reached through it.
+    `shared` is a folder in which the scripts of every kind may write, whatever user they run as. `crash_order` is the file
+    that names a crash point for whoever comes by. With a cable, the machines of targets stand at its far end, and broker
+    and gateway are reached through it.
     """
 
     kinds: tuple[str, ...] = KINDS
@@ -45,6 +46,8 @@ class Conformance(Whole):
             self.environ["NO_PROXY"] += f",{cable.here}"
         self.shared = Path(tempfile.mkdtemp(prefix="manyarm-kit-"))
         self.shared.chmod(0o777)
+        self.crash_order = self.shared / "crash"
+        self.environ["MANYARM_CRASH_AT"] = f"@{self.crash_order}"
         self._machines = ExitStack()
 
     def fill(self) -> None:

@@ -52,7 +52,7 @@ def rows() -> list[Row]:
 def trials(process: str) -> list[object]:
     """The rows of a process, as parameters."""
     return [
-        pytest.param(row, id=f"{row.point}-{row.amid}", marks=[pytest.mark.chaos] if row.seldom else [])
+        pytest.param(row, id=f"{row.amid}-{row.point}", marks=[pytest.mark.chaos] if row.seldom else [])
         for row in rows()
         if row.process == process
     ]

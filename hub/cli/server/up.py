@@ -18,11 +18,13 @@ from hub.storage.key_check import unlock
 from hub.storage.opening import open_vault
 from hub.storage.vault import ProcessClass
 from hub.storage.vault_master import MasterKey
+from wire.crash import VARIABLE
 
 _CLASSES = {"hub": ProcessClass.ENGINE, "gateway": ProcessClass.GATEWAY, "portal": ProcessClass.PORTAL}
 _OPTIONS: dict[str, tuple[str, ...]] = {"hub": ("--house",)}
-# What a spoke beside the hub sees of our environment: where programs lie, and how time and words are written.
-_PASSED_ON = ("PATH", "TZ", "LANG")
+# What a spoke beside the hub sees of our environment: where programs lie, how time and words are written, and where a
+# test wants it to end.
+_PASSED_ON = ("PATH", "TZ", "LANG", VARIABLE)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
