@@ -129,21 +129,28 @@ def named_key(text: str) -> str:
 
 
 def admit(
-    asked: Iterable[Asked], begun: Iterable[Begun], rules: Rules, turns: Mapping[Line, int], now_ms: int
+    asked: Iterable[Asked],
+    begun: Iterable[Begun],
+    rules: Rules,
+    turns: Mapping[Line, int],
+    now_ms: int,
+    *,
+    at_most: int = 1 << 30,
 ) -> tuple[Asked, ...]:
     """Who begins now, in this order.
 
     Args:
-        asked: Those that wait; a line may be cut off behind as many as there are places left.
+        asked: Those that wait; a line may be cut off behind as many as are chosen at most.
         begun: All that have begun and not ended.
         rules: The caps and pauses of this moment.
         turns: When each line had its last turn, UTC ms; a line that is not in it had none.
         now_ms: The present.
+        at_most: How many are chosen.
     """
     floor, had = _Floor(begun, rules), dict(turns)
     waiting = sorted(asked, key=lambda one: (one.since_ms, one.task))
     chosen: list[Asked] = []
-    while (following := _next(waiting, floor, had, now_ms)) is not None:
+    while len(chosen) < at_most and (following := _next(waiting, floor, had, now_ms)) is not None:
         chosen.append(following)
         waiting.remove(following)
         had[following.line] = now_ms

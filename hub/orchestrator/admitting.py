@@ -39,8 +39,8 @@ AT_ONCE = 20
 
 _BEGUN = (TaskState.RUNNING, TaskState.WAITING, TaskState.CANCELLING)
 _LOCK = 0x4D414E59_41524D02  # "MANYARM" 2.
-_WORDS_MAX = 5_000
-_WORDS_AT_ONCE = 500
+_ROWS_AT_ONCE = 500
+_START = (0, "")
 
 _BEGUN_ROWS = Prepared(
     lambda: (
@@ -97,6 +97,7 @@ class Admission:
     def __init__(self, clock_ms: Callable[[], int], limits: QueueLimits) -> None:
         self._clock_ms = clock_ms
         self.limits = limits
+        self._reworded_to = _START
 
     def hold(self, task: Task, targets: Collection[str]) -> str:
         """Why a fresh task must wait, in one sentence; "" if it may begin in this transaction.
@@ -121,24 +122,25 @@ class Admission:
         _lock(wait=True)
         if not is_anything_queued():
             return []
-        chosen = self._choose(_begun(), self._rules())[:AT_ONCE]
+        chosen = self._choose(_begun(), self._rules())
         now_ms = self._clock_ms()
         for one in {one.line: one for one in chosen}.values():
             _note_turn(one.line, now_ms)
         return [one.task for one in chosen]
 
     def reworded(self) -> dict[str, str]:
-        """The sentences of queued tasks that differ from those in their rows, as many as should be written at once."""
-        rows = _queued_rows()
+        """The sentences of queued tasks that differ from those in their rows; of a long queue a part each time."""
+        rows = _queued_rows(_behind(self._reworded_to))
+        self._reworded_to = (rows[-1][2], rows[-1][0]) if len(rows) == _ROWS_AT_ONCE else _START
         blocks = admission.blocks(_asked(rows), _begun(), self._rules())
-        changed = {row[0]: blocks[row[0]].sentence for row in rows if blocks[row[0]].sentence != row[8]}
-        return dict(list(changed.items())[:_WORDS_AT_ONCE])
+        return {row[0]: blocks[row[0]].sentence for row in rows if blocks[row[0]].sentence != row[8]}
 
     def _choose(self, begun: Sequence[Begun], rules: Rules, also: Asked | None = None) -> tuple[Asked, ...]:
         if any(not pause.project and not pause.environment for pause in rules.pauses):
             return ()
         waiting = _candidates(begun, rules)
-        return admission.admit([*waiting, *([also] if also else [])], begun, rules, _turns(), self._clock_ms())
+        asked = [*waiting, *([also] if also else [])]
+        return admission.admit(asked, begun, rules, _turns(), self._clock_ms(), at_most=AT_ONCE)
 
     def _rules(self) -> Rules:
         limits = self.limits
@@ -182,7 +184,9 @@ def place_of(project: str | None, environment: str | None) -> str:
 
 def block_of(task: Task) -> Block:
     """Why a queued task waits, for who asks; a place that is missing is told in the words of its row."""
-    found = admission.blocks(_asked(_queued_rows(task.id)), _begun(), Rules(_UNLIMITED, _UNLIMITED, pauses=pauses()))
+    found = admission.blocks(
+        _asked(_queued_rows(Task.id == task.id)), _begun(), Rules(_UNLIMITED, _UNLIMITED, pauses=pauses())
+    )
     block = found.get(task.id, admission.TURN)
     return block if block.what is not Why.TURN else Block(Why.TURN, "", task.waiting_for or block.sentence)
 
@@ -198,7 +202,7 @@ def refuse_endless(task: Task) -> None:
     if len(parents) >= admission.DEPTH_MAX:
         words = f"tasks may wait for one another {admission.DEPTH_MAX} deep, and this one would be deeper"
         raise Conflict(words, field="parent", code="TOO_DEEP")
-    ahead = admission.circle(_fresh(task, (), ()), begun, _asked(_queued_rows()))
+    ahead = admission.circle(_fresh(task, (), ()), begun, _asked(_children()))
     if ahead:
         words = f"it would wait for {ahead}, which waits for the very task that would wait for this one"
         raise Conflict(words, field="parent", code="DEADLOCK")
@@ -262,16 +266,27 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _queued_rows(task: str = "") -> list[tuple[Any, ...]]:
-    rows: Any = (
+def _queued_rows(which: Any) -> list[tuple[Any, ...]]:
+    """The oldest of those, as many as are looked at at once."""
+    return list(_queued(which).limit(_ROWS_AT_ONCE).tuples())
+
+
+def _children() -> list[tuple[Any, ...]]:
+    return list(_queued(Task.parent.is_null(False)).tuples())
+
+
+def _queued(which: Any) -> Any:
+    return (
         Task.select(*_COLUMNS)
         .join(Project, JOIN.LEFT_OUTER, on=(Project.id == Task.project))
-        .where(Task.state == TaskState.QUEUED, *([Task.id == task] if task else []))
+        .where(Task.state == TaskState.QUEUED, which)
         .order_by(Task.created_at, Task.id)
-        .limit(_WORDS_MAX)
-        .tuples()
     )
-    return list(rows)
+
+
+def _behind(mark: tuple[int, str]) -> Any:
+    at_ms, task = mark
+    return (Task.created_at > at_ms) | ((Task.created_at == at_ms) & (Task.id > task))
 
 
 def _asked(rows: Sequence[tuple[Any, ...]]) -> list[Asked]:
@@ -310,15 +325,18 @@ def _environments_of(tasks: Sequence[str]) -> Mapping[str, frozenset[str]]:
 
 
 def _candidates(begun: Sequence[Begun], rules: Rules) -> list[Asked]:
-    """Those of whom some may begin: of each line and key as many as there are places, and all children.
+    """Those of whom some may begin: the first of each line and key, more where there is no key, and all children.
 
     What is paused, full or locked out is left out here, in the database: a queue may be long.
     """
-    room = max(rules.hub_cap - len(begun), 0) + sum(1 for one in begun if one.parent)
+    room = min(rules.hub_cap - len(begun) + sum(1 for one in begun if one.parent), AT_ONCE)
+    if room <= 0:
+        return _asked(_children())
     place = fn.ROW_NUMBER().over(
         partition_by=[Task.project, Task.priority, Task.concurrency_key], order_by=[Task.created_at, Task.id]
     )
-    free = Task.select(Task.id.alias("id"), Task.parent.alias("parent"), place.alias("place")).where(
+    columns = (Task.id.alias("id"), Task.parent.alias("parent"), Task.concurrency_key.alias("key"))
+    free = Task.select(*columns, place.alias("place")).where(
         Task.state == TaskState.QUEUED, *_not_paused(rules.pauses), *_not_locked_out(begun, rules)
     )
     rows: Any = (
@@ -326,9 +344,8 @@ def _candidates(begun: Sequence[Begun], rules: Rules) -> list[Asked]:
         .join(free, on=(free.c.id == Task.id))
         .switch(Task)
         .join(Project, JOIN.LEFT_OUTER, on=(Project.id == Task.project))
-        .where((free.c.place <= room) | free.c.parent.is_null(False))
+        .where((free.c.place == 1) | ((free.c.key == "") & (free.c.place <= room)) | free.c.parent.is_null(False))
         .order_by(Task.created_at, Task.id)
-        .limit(_WORDS_MAX)
         .tuples()
     )
     return _asked(list(rows))
