@@ -26,6 +26,7 @@ TOGETHER = {
 }
 LONGEST_FIRST = (
     *TOGETHER["every kind of spoke"],
+    "tests/chaos/test_soak.py",
     *TOGETHER["house"],
     *TOGETHER["whole"],
     "tests/flow/test_between.py",
