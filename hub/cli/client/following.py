@@ -18,17 +18,18 @@ _LONGEST_PAUSE_S = 0.5
 def follow(
     hub: HubApi, task: str, *, timeout_s: float | None = None, show: Callable[[Json], None] | None = None
 ) -> Json:
-    """Print every line until the task has ended; returns the task.
+    """Print every line until the task has ended, and why it waits while it does; returns the task.
 
     Raises:
         CommandFailed: Time is up (the task goes on).
     """
     deadline = time.monotonic() + timeout_s if timeout_s else None
-    after, pause_s = 0, _FIRST_PAUSE_S
+    after, pause_s, told = 0, _FIRST_PAUSE_S, ""
     try:
         while True:
             # The state is asked for before the lines: an ended task then has no line that we miss.
             found = hub.get(f"/tasks/{task}")
+            told = _print_why(found, told)
             fresh = _print_new(hub, task, after, show or print_line)
             if fresh is not None:
                 after, pause_s = fresh, _FIRST_PAUSE_S
@@ -55,6 +56,14 @@ def print_line(line: Json) -> None:
     target = f"{line['target']} | " if line.get("target") else ""
     out = sys.stderr if line["level"] in {"warning", "error"} else sys.stdout
     click.echo(f"{target}{plain(line['text'])}", file=out)
+
+
+def _print_why(found: Json, told: str) -> str:
+    """Say what it waits for, where that was not said yet; returns what was said last."""
+    why = str(found.get("waiting_for") or "")
+    if why and why != told:
+        click.echo(plain(why), err=True)
+    return why
 
 
 def _print_new(hub: HubApi, task: str, after: int, show: Callable[[Json], None]) -> int | None:

@@ -45,3 +45,13 @@ def test_the_queue_is_paused_listed_put_in_order_and_resumed(typed):
 
 def test_a_priority_that_is_none_is_a_usage_error(typed):
     assert "Invalid value" in typed("queue", "priority", "0" * 32, "highest", status=2).output
+
+
+def test_whoever_watches_a_deployment_is_told_why_it_waits(typed):
+    typed("queue", "pause", "--environment", "Development", "--reason", "an audit")
+    watched = typed(
+        "deploy", "storefront", "--release", "1.0.0", "--to", "Development", "--watch", "--timeout", "1", status=6
+    )
+    assert "environment Development is paused by root since" in watched.stderr
+    assert watched.stderr.count("is paused by root") == 1
+    typed("queue", "resume", "--environment", "Development")
