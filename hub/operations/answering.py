@@ -27,7 +27,7 @@ from hub.operations.operation import Operation, perform
 from hub.operations.sealed_values import SealedValueMisplaced, put_back
 from hub.orchestrator.submitting import Orchestrator
 from hub.states import IntentState
-from hub.storage.database import connection, write_tx
+from hub.storage.database import connection, database_is_away, write_tx
 from hub.storage.models import IntentRow
 from hub.storage.prepared import Prepared, hole
 from hub.storage.seals import RowSeals
@@ -184,7 +184,10 @@ class Answering:
             crash_point("operation.committed")
         except HubError as error:
             self._refuse(intent_id, intent, error)
-        except Exception:
+        except Exception as error:
+            if database_is_away(error):
+                # Nothing was changed, and the row is new still: it is answered as soon as the database does.
+                raise
             ref = secrets.token_hex(4)
             logger.exception("operation failed", extra={"operation": intent.operation, "ref": ref})
             self._refuse(intent_id, intent, HubError(f"something went wrong here; the hub's log has it under {ref}"))

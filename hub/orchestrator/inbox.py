@@ -259,7 +259,11 @@ class Inbox:
             refused = self._sessions.beats([item.received for item in beats])
         by_mid = {item.received.header.mid: item.delivery for item in beats}
         for received, code in refused:
-            self._door.refuse(by_mid[received.header.mid], code)
+            delivery = by_mid[received.header.mid]
+            if code is Code.ENV_REPLAY and delivery.redelivered:
+                # It was counted; whoever had it went before the broker heard so.
+                continue
+            self._door.refuse(delivery, code)
 
     def _one_beat(self, item: Opened) -> list[Opened]:
         self._beat_batch([item])

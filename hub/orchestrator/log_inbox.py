@@ -121,6 +121,7 @@ class LogInbox:
         rows = task_log.prepare(self._parts.vault, [_lines(log) for log in logs])
         counted: list[Opened] = []
         with write_tx():
+            self._replies.hold(log.job.task for log in logs)
             task_log.store(rows)
             for log in sorted(logs, key=lambda log: str(log.job.id)):
                 _move(log)

@@ -122,6 +122,7 @@ class Replies:
         Returns:
             The results that are kept waiting; all others may be acknowledged after the commit.
         """
+        self._steering.hold(_tasks_of(batch))
         known = _known(batch)
         heard = _Heard()
         kept: list[Opened] = []
@@ -180,6 +181,10 @@ class Replies:
             self._fetches.answered(opened.cid, body)
         state = OutboxState.DONE if ended else OutboxState.ACCEPTED
         Outbox.update(state=state).where(Outbox.cid == opened.cid, Outbox.state != OutboxState.DONE).execute()
+
+    def hold(self, tasks: Iterable[str]) -> None:
+        """Before any row of their jobs is touched; inside `write_tx`."""
+        self._steering.hold(tasks)
 
     def begun(self, jobs: Iterable[Any]) -> None:
         """Lines of these jobs have come, so they run, whether or not their spoke said so."""
@@ -364,6 +369,13 @@ def _caught_up(opened: Opened) -> None:
         return
     version = TrustFrame.select(fn.MAX(TrustFrame.version)).where(TrustFrame.issued_at <= row.created_at).scalar()
     Spoke.update(trust_version=version).where(Spoke.id == opened.spoke, Spoke.trust_version < version).execute()
+
+
+def _tasks_of(batch: Iterable[Opened]) -> list[str]:
+    if not is_postgres():
+        return []
+    rows: Any = Job.select(Job.task).where(Job.id.in_([opened.cid for opened in batch if opened.cid])).distinct()
+    return [task for (task,) in rows.tuples()]
 
 
 def _known(batch: Iterable[Opened]) -> _Known:

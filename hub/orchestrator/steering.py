@@ -129,6 +129,10 @@ class Steering:
         turned.timers = {name: due_ms for name, due_ms in turned.timers.items() if due_ms is not None}
         self._follow(plan, before, progress, turned)
 
+    def hold(self, tasks: Iterable[str]) -> None:
+        """Nobody else moves these tasks until the commit: for whoever touches their jobs before he feeds them."""
+        self._store.hold(tasks)
+
     def feed(self, events: Mapping[str, Sequence[Event]], columns: Mapping[str, Columns] | None = None) -> None:
         """Apply events to their tasks, in the order of the tasks' ids; inside `write_tx`.
 

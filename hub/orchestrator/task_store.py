@@ -6,8 +6,9 @@ Plans never change, so a few are kept opened; progress is kept with the version 
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Iterable
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hub.orchestrator.plan import DeploymentPlan
 from hub.orchestrator.plan_codec import decode_plan, encode_plan
@@ -102,6 +103,17 @@ class TaskStore:
         found = (int(row[0]), decode_progress(json.loads(body)))
         self._progress.put(task_id, found)
         return found
+
+    def hold(self, tasks: Iterable[str]) -> None:
+        """Nobody else moves these tasks until the commit; before any row of their jobs is touched.
+
+        Whoever feeds a task takes its progress first, then its jobs. Whoever begins with jobs, as replies and logs do,
+        takes the same first, or two of them wait for one another for ever. On SQLite one writes at a time.
+        """
+        wanted = sorted(set(tasks))
+        if wanted and is_postgres():
+            rows: Any = ProgressRow.select(ProgressRow.task).where(ProgressRow.task.in_(wanted))
+            rows.order_by(ProgressRow.task).for_update().tuples().execute()
 
     def save(self, task_id: str, version: int, progress: Progress) -> None:
         """Store the next state.
