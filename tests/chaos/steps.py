@@ -30,7 +30,7 @@ class Counting:
 
 
 def begun(fleet: Fleet, seconds: dict[str, list[int]]) -> list[Counting]:
-    """For each target scripts of so many seconds, all seen to have started."""
+    """For each target scripts of so many seconds, all seen to have started, and the hub has heard of it."""
     made = []
     for target, lengths in seconds.items():
         for length in lengths:
@@ -39,6 +39,7 @@ def begun(fleet: Fleet, seconds: dict[str, list[int]]) -> list[Counting]:
             made.append(Counting(target, task, witness, length))
     for one in made:
         until(lambda one=one: one.started, lambda one=one: f"the script on {one.target} did not start")
+        until(lambda one=one: fleet.printed(one.task), lambda one=one: f"nothing is heard of {one.target}")
     return made
 
 
