@@ -18,6 +18,7 @@ def install(app: Flask) -> None:
     app.jinja_env.filters |= {
         "ago": ago,
         "agreement": agreement,
+        "ended_processes": ended_processes,
         "exact": exact,
         "is_past": is_past,
         "lasted": lasted,
@@ -84,6 +85,12 @@ def log_check(task: TaskDetail) -> str:
     words = f"{whole} of {len(begun)} {of} here to the last byte, by the digest that the outcome names"
     missing = sum(bool(log.missing) for log in begun)
     return f"{words}; of {missing} some is missing" if missing else words
+
+
+def ended_processes(task: TaskDetail) -> str:
+    """How many processes a cancel ended, on all targets together."""
+    count = sum(target.ended_processes or 0 for step in task.steps for target in step.targets)
+    return "1 process ended" if count == 1 else f"{count} processes ended"
 
 
 def sentence(words: str) -> str:

@@ -13,6 +13,7 @@ from hub.api.declared import public
 from hub.api.parts import ApiParts
 from hub.errors import NotAllowed
 from hub.permissions import Permission
+from hub.queries.shown import counts
 from hub.states import OutboxState
 from hub.storage.database import connection
 from hub.storage.models import Installation, Outbox, Spoke, Target, Task
@@ -72,12 +73,18 @@ def _database_answers() -> bool:
 def _metrics(_: ApiParts) -> Response:
     registry = CollectorRegistry()
     with connection():
-        _count(registry, "manyarm_tasks", "Tasks by state.", Task.state)
+        _tasks(registry)
         _count(registry, "manyarm_targets", "Targets by health.", Target.health)
         _count(registry, "manyarm_spokes", "Spokes by state.", Spoke.state)
         waiting = Outbox.select().where(Outbox.state == OutboxState.WAITING).count()
     Gauge("manyarm_outbox_waiting", "Messages that wait for their spoke.", registry=registry).set(waiting)
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _tasks(registry: CollectorRegistry) -> None:
+    gauge = Gauge("manyarm_tasks", "Tasks by state.", ["state"], registry=registry)
+    for state, number in counts(Task.id.is_null(False)).items():
+        gauge.labels(str(state)).set(number)
 
 
 def _count(registry: CollectorRegistry, name: str, text: str, column: object) -> None:

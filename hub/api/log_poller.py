@@ -1,4 +1,4 @@
-"""Looks for new log lines of every task that somebody watches: one thread a process, one query a round.
+"""Looks for new log lines of every task that somebody watches: one thread a process, a query or two a round.
 
     task row changed -> new lines read once -> ring of the task -> every watcher's thread takes from it
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from hub.errors import Unavailable
 from hub.orchestrator import task_log
 from hub.orchestrator.task_log import LogLine
+from hub.queries.shown import shown
 from hub.states import TASK_ENDED
 from hub.storage.database import connection
 from hub.storage.models import Task
@@ -28,7 +29,10 @@ _READS_A_ROUND = 5
 
 @dataclass(slots=True)
 class Watched:
-    """What is known of one task. `ended`: it has, and all its lines are in the ring or behind it."""
+    """What is known of one task; `version` counts its states.
+
+    `ended`: it has, and all its lines are in the ring or behind it.
+    """
 
     task: str
     watchers: int = 0
@@ -115,16 +119,19 @@ class LogPoller:
     def _look(self, watched: list[Watched]) -> None:
         by_task = {found.task: found for found in watched}
         columns = (Task.id, Task.state, Task.waiting_for, Task.version, Task.log_lines)
-        for row in Task.select(*columns).where(Task.id << list(by_task)):
+        rows = list(Task.select(*columns).where(Task.id << list(by_task)))
+        seen = shown(rows)
+        for row in rows:
             found = by_task[row.id]
             new = self._new_lines(found, row.log_lines)
             with self._changed:
                 if new:
                     found.ring.extend(new)
                     found.last_line = new[-1].seq
-                if row.version != found.version:
-                    found.state = {"state": str(row.state), "waiting_for": row.waiting_for, "version": row.version}
-                    found.version = row.version
+                state = {"state": str(seen[row.id].state), "waiting_for": seen[row.id].waiting_for}
+                if (row.version, state["state"]) != (found.state.get("version"), found.state.get("state")):
+                    found.state = {**state, "version": row.version}
+                    found.version += 1
                 # Only after its lines: a stream never ends before the last one.
                 found.ended = row.state in TASK_ENDED and row.log_lines <= found.last_line
                 self._changed.notify_all()

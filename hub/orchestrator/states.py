@@ -8,6 +8,7 @@ from hub.states import JOB_ENDED, JobState
 class StepState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
+    WAITING = "waiting"  # Shown of one whose jobs no engine looks after.
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -5,13 +5,17 @@ from typing import Any
 
 from hub.orchestrator.log_records import gaps_from_json, missing_words
 from hub.orchestrator.missing_logs import fetches_of, words
-from hub.orchestrator.states import FAILED_JOBS, StepState
+from hub.orchestrator.states import FAILED_JOBS, OPEN_JOBS, StepState
+from hub.orchestrator.waits import is_unattended
 from hub.states import JOB_OPEN, FetchState, JobState
 from hub.storage.models import Job, LogFetch
 
 
-def task_steps(task_id: str) -> list[dict[str, Any]]:
-    """Steps in order, each with its state and its targets by name, the last attempt of each."""
+def task_steps(task_id: str, now_ms: int = 0) -> list[dict[str, Any]]:
+    """Steps in order, each with its state and its targets by name, the last attempt of each.
+
+    A job that nobody looks after at this moment waits, whatever its row says.
+    """
     rows: Any = (
         Job.select(
             Job.id,
@@ -24,6 +28,11 @@ def task_steps(task_id: str) -> list[dict[str, Any]]:
             Job.message,
             Job.started_at,
             Job.ended_at,
+            Job.deadline_at,
+            Job.run_deadline_at,
+            Job.gives_up_at,
+            Job.ended_processes,
+            Job.survivors,
             Job.log_state,
             Job.log_next_record,
             Job.log_chain,
@@ -44,11 +53,15 @@ def task_steps(task_id: str) -> list[dict[str, Any]]:
         former = step["targets"].get(row["target_name"], {"logs": []})
         step["targets"][row["target_name"]] = {
             "name": row["target_name"],
-            "state": row["state"],
+            "state": _shown_state(row, now_ms),
             "exit_code": row["exit_code"],
             "message": row["message"],
             "started_at": row["started_at"],
             "ended_at": row["ended_at"],
+            "pickup_deadline": row["deadline_at"] if row["state"] is JobState.SENT else None,
+            "run_deadline": row["run_deadline_at"] if row["state"] is JobState.RUNNING else None,
+            "ended_processes": row["ended_processes"],
+            "survivors": row["survivors"] or [],
             "log": row["log_state"],
             "logs": [*former["logs"], job_log(row, fetches.get(row["id"]))],
         }
@@ -60,6 +73,11 @@ def task_steps(task_id: str) -> list[dict[str, Any]]:
         }
         for _, step in sorted(steps.items())
     ]
+
+
+def _shown_state(row: Mapping[str, Any], now_ms: int) -> JobState:
+    is_open = row["state"] in OPEN_JOBS and row["gives_up_at"] is not None
+    return JobState.WAITING if is_open and is_unattended(row["gives_up_at"], now_ms) else row["state"]
 
 
 def job_log(row: Mapping[str, Any], fetch: LogFetch | None) -> dict[str, Any]:
@@ -90,6 +108,8 @@ def step_state(jobs: list[JobState]) -> StepState:
     found = set(jobs)
     if found == {JobState.PLANNED}:
         return StepState.PENDING
+    if found & JOB_OPEN == {JobState.WAITING}:
+        return StepState.WAITING
     if found & JOB_OPEN:
         return StepState.RUNNING
     if found & FAILED_JOBS:

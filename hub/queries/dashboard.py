@@ -10,6 +10,7 @@ from hub.orchestrator.check_results import is_routine_task
 from hub.permissions import Permission
 from hub.queries import tasks
 from hub.queries.listing import at_text, time_text
+from hub.queries.shown import Shown, counts, shown
 from hub.states import Health, TaskKind, TaskState
 from hub.storage.models import (
     Deployment,
@@ -94,12 +95,13 @@ def matrix(caller: Caller) -> Matrix:
     if visible is not None:
         query = query.where(Project.id << visible)
     newest, good = _newest_deployments(), _newest_good_versions()
+    seen = shown(row.work for row in newest.values())
     rows = [
         Row(
             project=project.name,
             slug=project.slug,
             group=project.group,
-            cells=[_cell(caller, newest, good, (project.id, environment.id)) for environment in environments],
+            cells=[_cell(caller, newest, good, seen, (project.id, environment.id)) for environment in environments],
         )
         for project in query
     ]
@@ -163,7 +165,9 @@ def _newest_good_versions() -> dict[Place, str]:
     return {(row.project, row.environment): row.frozen.version for row in query}
 
 
-def _cell(caller: Caller, newest: dict[Place, Any], good: dict[Place, str], place: Place) -> Cell | None:
+def _cell(
+    caller: Caller, newest: dict[Place, Any], good: dict[Place, str], seen: dict[str, Shown], place: Place
+) -> Cell | None:
     row = newest.get(place)
     if row is None:
         return None
@@ -171,8 +175,8 @@ def _cell(caller: Caller, newest: dict[Place, Any], good: dict[Place, str], plac
     return Cell(
         task=row.work.id if caller.may(Permission.TASK_VIEW, *place) else None,
         version=version,
-        state=str(row.work.state),
-        waiting_for=row.work.waiting_for,
+        state=str(seen[row.work.id].state),
+        waiting_for=seen[row.work.id].waiting_for,
         at=time_text(row.created_at),
         ended_at=at_text(row.work.ended_at),
         running_version=runs if runs != version else None,
@@ -194,8 +198,7 @@ def _first_steps(projects: bool) -> FirstSteps:
 
 
 def _counts(caller: Caller) -> Counts:
-    states: Any = Task.select(Task.state, fn.COUNT(Task.id)).where(tasks.visible(caller)).group_by(Task.state).tuples()
-    under_way: dict[TaskState, int] = dict(states)
+    under_way = counts(tasks.visible(caller))
     failed = Task.select().where(
         tasks.visible(caller),
         Task.state << [TaskState.FAILED, TaskState.UNKNOWN],

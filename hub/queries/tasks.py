@@ -8,15 +8,17 @@ from peewee import Expression
 from hub.access.caller import Caller
 from hub.errors import Invalid, NotFound
 from hub.operations.body import Reply
-from hub.orchestrator import task_log
+from hub.orchestrator import task_log, waiting
 from hub.orchestrator.check_results import is_routine_task
 from hub.orchestrator.task_steps import task_steps
+from hub.orchestrator.waits import Wait
 from hub.permissions import Permission
 from hub.projects import finding
 from hub.queries import projects
 from hub.queries.listing import Order, Page, Slice, at_text, page, time_text
+from hub.queries.shown import is_shown_as, shown_one
 from hub.states import Priority
-from hub.storage.models import Deployment, Environment, Project, Release, Task
+from hub.storage.models import Deployment, Environment, Project, Release, Task, now_ms
 from hub.storage.vault import Vault
 
 
@@ -68,7 +70,11 @@ class JobLog(Reply):
 
 
 class StepTarget(Reply):
-    """`log`: open, complete, gap, differs or truncated; `logs`: of each attempt, the last one last."""
+    """`log`: open, complete, gap, differs or truncated; `logs`: of each attempt, the last one last.
+
+    `pickup_deadline`: until when its spoke may take it, while it has not; `run_deadline`: when its machine ends it,
+    while it runs. `ended_processes`: of one that was stopped; `survivors`: whom that did not end, by pid and name.
+    """
 
     name: str
     state: str
@@ -78,6 +84,10 @@ class StepTarget(Reply):
     logs: list[JobLog]
     started_at: str | None
     ended_at: str | None
+    pickup_deadline: str | None
+    run_deadline: str | None
+    ended_processes: int | None
+    survivors: list[str]
 
 
 class TaskStep(Reply):
@@ -86,8 +96,25 @@ class TaskStep(Reply):
     targets: list[StepTarget]
 
 
+class WaitView(Reply):
+    """Something that is not finished: a task, step, job, message or log.
+
+    `owner`: whose move it is; `deadline`: when it is over without one; `sentence`: why it does not move.
+    """
+
+    what: str
+    name: str
+    owner: str
+    since: str
+    deadline: str | None
+    sentence: str
+
+
 class TaskDetail(TaskView):
+    """`waits`: everything of it that is not finished."""
+
     steps: list[TaskStep]
+    waits: list[WaitView]
 
 
 class LogLineView(Reply):
@@ -131,7 +158,7 @@ def all_tasks(
     query = Task.select().where(visible(caller))
     wanted = list(states)
     if wanted:
-        query = query.where(Task.state << wanted)
+        query = query.where(is_shown_as(wanted))
     query = query.where(Task.kind == kind if kind else ~is_routine_task())
     if project:
         query = query.where(Task.project == projects.row_of(caller, project).id)
@@ -157,9 +184,23 @@ def task(caller: Caller, task_id: str) -> TaskDetail:
     row = row_of(caller, task_id)
     steps = [
         TaskStep(name=step["name"], state=str(step["state"]), targets=[_target(found) for found in step["targets"]])
-        for step in task_steps(row.id)
+        for step in task_steps(row.id, now_ms())
     ]
-    return TaskDetail(**_members(row), steps=steps)
+    return TaskDetail(**_members(row), steps=steps, waits=wait_views(waiting.of_task(row, now_ms())))
+
+
+def wait_views(found: Iterable[Wait]) -> list[WaitView]:
+    return [
+        WaitView(
+            what=one.what,
+            name=one.name,
+            owner=one.owner,
+            since=time_text(one.since_ms),
+            deadline=at_text(one.deadline_ms),
+            sentence=one.sentence,
+        )
+        for one in found
+    ]
 
 
 def log(
@@ -221,7 +262,7 @@ def deployment_view(row: Deployment) -> DeploymentView:
         project=Project.get_by_id(row.project).name,
         release=Release.get_by_id(row.release).version,
         environment=Environment.get_by_id(row.environment).name,
-        state=str(work.state),
+        state=str(shown_one(work).state),
         rollback=row.rollback,
         created_at=time_text(row.created_at),
         ended_at=at_text(work.ended_at),
@@ -253,6 +294,10 @@ def _target(found: dict[str, Any]) -> StepTarget:
         logs=[JobLog(**{**one, "fetch_until": at_text(one["fetch_until"])}) for one in found["logs"]],
         started_at=at_text(found["started_at"]),
         ended_at=at_text(found["ended_at"]),
+        pickup_deadline=at_text(found["pickup_deadline"]),
+        run_deadline=at_text(found["run_deadline"]),
+        ended_processes=found["ended_processes"],
+        survivors=found["survivors"],
     )
 
 
@@ -265,11 +310,12 @@ def _members(row: Task) -> dict[str, Any]:
     project = Project.get_or_none(Project.id == row.project)
     environment = Environment.get_or_none(Environment.id == row.environment)
     release = Release.get_or_none(Release.id == row.release)
+    seen = shown_one(row)
     return {
         "id": row.id,
         "kind": str(row.kind),
         "title": row.title,
-        "state": str(row.state),
+        "state": str(seen.state),
         "project": project.name if project else None,
         "environment": environment.name if environment else None,
         "release": release.version if release else None,
@@ -279,7 +325,7 @@ def _members(row: Task) -> dict[str, Any]:
         "created_by": row.created_by,
         "started_at": at_text(row.started_at),
         "ended_at": at_text(row.ended_at),
-        "waiting_for": row.waiting_for,
+        "waiting_for": seen.waiting_for,
         "failure": row.failure,
         "log_lines": row.log_lines,
         "cleared_at": at_text(row.cleared_at),

@@ -175,7 +175,7 @@ async function refreshHead() {
   if (!answer.ok) return true;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const ended = fresh.getElementById("task-head")?.dataset.ended === "yes";
-  for (const id of ["task-state", "task-head", "task-steps", "task-actions", "log-check", "log-digests"]) {
+  for (const id of ["task-state", "task-head", "task-steps", "task-waits", "task-actions", "log-check", "log-digests"]) {
     const old = document.getElementById(id);
     const next = fresh.getElementById(id);
     // A button that somebody is about to press stays, unless there is nothing left to press it for.

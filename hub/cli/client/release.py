@@ -53,7 +53,7 @@ def list_(ctx: click.Context, project: str | None, as_json: bool) -> None:
 @click.pass_context
 def show(ctx: click.Context, project: str, version: str, as_json: bool) -> None:
     """Show one release with its packages and where it runs."""
-    found = api(ctx.obj["url"]).get(f"/projects/{part(project)}/releases/{part(version)}")
+    found = api(ctx.obj["url"]).get(f"/releases/{part(version)}", project=project)
     printing.as_json(found) if as_json else printing.table([found], COLUMNS)
 
 

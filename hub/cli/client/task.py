@@ -7,6 +7,11 @@ import click
 from hub.cli.client import following, printing
 from hub.cli.client.hub_api import Json, api, part
 
+TARGET_COLUMNS = (
+    "step", "name", "state", "exit_code", "started_at", "ended_at", "pickup_deadline", "run_deadline",
+    "ended_processes", "survivors", "message",
+)  # fmt: skip
+WAIT_COLUMNS = ("what", "name", "owner", "since", "deadline", "sentence")
 LOG_COLUMNS = ("step", "name", "attempt", "log", "records", "digest", "agrees", "missing")
 _AGREES = {True: "agrees", False: "does not agree", None: None}
 COLUMNS = ("id", "kind", "title", "state", "waiting_for", "created_at", "ended_at")
@@ -41,8 +46,10 @@ def show(ctx: click.Context, task_id: str, as_json: bool) -> None:
         return
     printing.table([found], COLUMNS)
     rows = [{"step": step["name"], **target} for step in found["steps"] for target in step["targets"]]
-    printing.table(rows, ("step", "name", "state", "exit_code", "started_at", "ended_at"))
+    printing.table(rows, TARGET_COLUMNS)
     printing.table(_logs(rows), LOG_COLUMNS)
+    if found["waits"]:
+        printing.table(found["waits"], WAIT_COLUMNS)
 
 
 @task.command()
@@ -74,11 +81,14 @@ def cancel(ctx: click.Context, task_id: str, watch: bool) -> None:
     """End a task: at once when it is queued, with its whole process tree when it runs."""
     hub = api(ctx.obj["url"])
     hub.post(f"/tasks/{part(task_id)}/cancel", {})
-    if watch:
-        found = following.follow(hub, part(task_id))
-        click.echo(f"task {found['id']} {found['state']}")
-        return
-    click.echo(f"asked; manyarm task show {task_id} says when it is confirmed")
+    found = following.follow(hub, part(task_id)) if watch else hub.get(f"/tasks/{part(task_id)}")
+    if found["state"] in following.ENDED:
+        click.echo(_how_it_ended(found))
+    else:
+        click.echo(f"asked; manyarm task show {task_id} says when it is confirmed")
+        for wait in found["waits"]:
+            if wait["what"] == "job":
+                click.echo(printing.plain(wait["sentence"]), err=True)
 
 
 @task.command()
@@ -87,6 +97,22 @@ def cancel(ctx: click.Context, task_id: str, watch: bool) -> None:
 def retry(ctx: click.Context, task_id: str) -> None:
     """Do the same again as a new task."""
     click.echo(api(ctx.obj["url"]).post(f"/tasks/{part(task_id)}/retry", {})["task"])
+
+
+def _how_it_ended(task: Json) -> str:
+    """Whether the cancel is confirmed: with how many processes ended, or with who goes on."""
+    targets = [target for step in task["steps"] for target in step["targets"]]
+    ended = sum(target["ended_processes"] or 0 for target in targets)
+    left = [f"{name} on {target['name']}" for target in targets for name in target["survivors"]]
+    if task["state"] == "cancelled":
+        how = (
+            f"confirmed: {ended} process{'' if ended == 1 else 'es'} ended" if task["started_at"] else "before it began"
+        )
+        return f"task {task['id']} cancelled, {how}"
+    if task["state"] == "unknown":
+        words = f"still running: {', '.join(left)}" if left else task["failure"]
+        return printing.plain(f"task {task['id']} unknown, not confirmed: {words}")
+    return f"task {task['id']} {task['state']}: it ended before it could be cancelled"
 
 
 def _logs(targets: list[Json]) -> list[Json]:
