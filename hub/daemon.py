@@ -51,11 +51,11 @@ class PartFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process of the hub: its name, its command, the key that it is handed."""
+    """One process of the hub: its name, its command, the key that it is handed, asked for at each start."""
 
     name: str
     argv: tuple[str, ...]
-    key: bytes = field(repr=False)
+    key: Callable[[], bytes] = field(repr=False)
 
     @property
     def log(self) -> Path | None:
@@ -310,7 +310,7 @@ class _Running:
         """Let it go on; a part that has died meanwhile shows that to `wait_ready`. A spoke has none to get."""
         if isinstance(self._part, Part):
             with contextlib.suppress(BrokenPipeError):
-                os.write(self._leash, self._part.key)
+                os.write(self._leash, self._part.key())
 
     def wait_ready(self, timeout_s: float, stopping: threading.Event) -> None:
         """Return when it is ready, or when the daemon is told to stop.

@@ -88,10 +88,12 @@ def is_postgres(database: Database | None = None) -> bool:
     return isinstance(database if database is not None else database_proxy.obj, PostgresqlDatabase)
 
 
-def flush_wal(database: Database) -> None:
-    """Move what was committed into the SQLite file itself."""
-    if isinstance(database, SqliteDatabase):
-        database.pragma("wal_checkpoint(TRUNCATE)")
+def flush_wal(database: Database) -> bool:
+    """Move what was committed into the SQLite file itself; False where others are in the way."""
+    if not isinstance(database, SqliteDatabase):
+        return True
+    (busy, _, _) = database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # type: ignore[no-untyped-call]  # peewee.
+    return not busy
 
 
 @contextmanager

@@ -15,8 +15,10 @@ from pathlib import Path
 import psycopg
 
 from hub.errors import KeyringDamaged, MasterKeyMissing, MasterKeyWrong, NotFound, Unavailable
-from hub.storage.database import sqlite_path
+from hub.storage.database import is_postgres_url, sqlite_path
 from hub.storage.vault_master import MasterKey
+from hub.storage.vault_rotation import finish as finished
+from hub.storage.vault_rotation import half_way, is_half_way, next_key
 
 _INSTALLATION = "SELECT mk_check, created_at FROM installation WHERE id = 1"
 _KEYRING = "SELECT DISTINCT mk_check FROM data_key"
@@ -35,8 +37,10 @@ class StoredCheck:
         return f"the data needs {self.check[:8]} (created {day})"
 
 
-def unlock(source: str, home: Path, database_url: str) -> MasterKey:
+def unlock(source: str, home: Path, database_url: str, *, finish: bool = True) -> MasterKey:
     """The master key of an installed hub: read, and proved to fit, with nothing written.
+
+    Where a rotation of the master key was killed after it counted, it is finished now; not with `finish` False.
 
     Raises:
         NotFound: there is no installed hub.
@@ -45,8 +49,12 @@ def unlock(source: str, home: Path, database_url: str) -> MasterKey:
     stored = stored_check(database_url)
     if stored is None:
         raise NotFound(f"no hub is installed in {home}: run `manyarm init` first", code="NOT_INSTALLED")
+    if is_half_way(source, home):
+        stored = _as_it_stands(database_url) or stored
+        # As long as it says so in its WAL alone, the key that lies beside is the mark of it.
+        finish = finish and _is_in_the_file(database_url, stored)
     try:
-        master = MasterKey.read(source, home)
+        master = _fitting(source, home, stored, finish=finish)
     except MasterKeyMissing as error:
         raise MasterKeyMissing(
             f"{error.detail}; {stored.sentence}. Set MANYARM_MASTER_KEY to where it is, or write the recovery string "
@@ -54,6 +62,22 @@ def unlock(source: str, home: Path, database_url: str) -> MasterKey:
         ) from error
     compare(master.check, stored)
     return master
+
+
+def _fitting(source: str, home: Path, stored: StoredCheck, *, finish: bool) -> MasterKey:
+    try:
+        master = MasterKey.read(source, home)
+    except MasterKeyMissing:
+        found = half_way(source, home, stored.check)
+        if found is None or not found.counts:
+            raise
+    else:
+        if master.check == stored.check:
+            return master
+        found = half_way(source, home, stored.check)
+        if found is None or not found.counts:
+            return master
+    return finished(found, source, home) if finish else next_key(found, source, home)
 
 
 def compare(check: str, stored: StoredCheck) -> None:
@@ -81,6 +105,21 @@ def stored_check(database_url: str) -> StoredCheck | None:
         found = None
     # A hub that died in its first minute has its rows in the WAL alone; a copy may be opened as a database.
     return _read_copy(path) if found is None and _has_wal(path) else found
+
+
+def _as_it_stands(database_url: str) -> StoredCheck | None:
+    """With what stands in the WAL alone, where a rotation that was killed may have left it."""
+    if is_postgres_url(database_url):
+        return None
+    return _read_sqlite(sqlite_path(database_url), immutable=False)
+
+
+def _is_in_the_file(database_url: str, stored: StoredCheck) -> bool:
+    if is_postgres_url(database_url):
+        return True
+    with closing(sqlite3.connect(sqlite_path(database_url), timeout=5)) as writer:
+        writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return stored_check(database_url) == stored
 
 
 def _wal_of(path: Path) -> Path:

@@ -123,6 +123,17 @@ def read_kek(source: Path | str, home: Path) -> Kek:
         raise KeyringDamaged(f"{source}: it is no key file as `manyarm key issue` writes them") from error
 
 
+def first_source(source: str) -> str:
+    """Where a key of ours is made."""
+    return _sources(source)[0]
+
+
+def key_path(source: str, home: Path) -> Path | None:
+    """The file that we wrote for the first source, which is the key or what makes one of a passphrase; else None."""
+    kind, _, rest = first_source(source).partition(":")
+    return Path(rest) if kind == "file" else _salt_path(rest, home) if kind == "passphrase" else None
+
+
 def read_private(path: Path, home: Path) -> str:
     """The text of a file that only we can read and change.
 

@@ -52,7 +52,7 @@ class Rig:
 
     def part(self, code: str, name="engine", key=b"k" * 32) -> Part:
         source = code.replace("{root!r}", repr(os.getcwd())).replace("{out!r}", repr(str(self.out)))
-        return Part(name, (sys.executable, "-c", source), key)
+        return Part(name, (sys.executable, "-c", source), lambda: key)
 
     def start(self, *parts: Part, house=()):
         self.daemon = Daemon(self.home, None, parts, lambda: os.environ, {"portal": "http://127.0.0.1:1"}, house)
@@ -133,7 +133,7 @@ def test_parts_leave_when_the_daemon_is_killed(rig, tmp_path):
         f"import os, sys; sys.path.insert(0, {os.getcwd()!r})\n"
         "from pathlib import Path\n"
         "from hub.daemon import Daemon, Part\n"
-        f"part = Part('engine', (sys.executable, '-c', {rig.part(GOOD).argv[2]!r}), b'k' * 32)\n"
+        f"part = Part('engine', (sys.executable, '-c', {rig.part(GOOD).argv[2]!r}), lambda: b'k' * 32)\n"
         f"Daemon(Path({str(rig.home)!r}), None, [part], lambda: os.environ, {{}}).run(lambda: None)\n"
     )
     daemon = subprocess.Popen([sys.executable, "-c", driver])

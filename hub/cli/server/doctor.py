@@ -24,9 +24,11 @@ from hub.errors import HubError
 
 if TYPE_CHECKING:
     from hub.infrastructure.house_spokes import HouseHome
+    from hub.storage.vault_master import MasterKey
 
 _DISK_LEAST_BYTES = 2 * 1024**3
 _WARN_DAYS = 30
+_BACKUP_OLD_H = 26
 _POOR = ("unavailable", "unhealthy")
 _SKEW_S = 120
 _SILENT_S = 60
@@ -109,11 +111,50 @@ def _disk(settings: HubSettings) -> Iterator[Finding]:
 def _master_key(settings: HubSettings) -> Iterator[Finding]:
     from hub.storage.key_check import unlock
 
-    master = unlock(settings.master_key_source, settings.home, settings.database)
+    master = unlock(settings.master_key_source, settings.home, settings.database, finish=False)
+    yield from _half_rotated(settings, master)
     yield Finding("master key", Verdict.OK, f"{master.id} fits the data ({settings.master_key_source.split(':')[0]})")
     if settings.master_key_source.startswith("env:"):
         cure = "prefer file: or systemd-credential:, which children do not inherit"
         yield Finding("master key", Verdict.WARN, "comes from the environment", cure)
+
+
+def _half_rotated(settings: HubSettings, master: "MasterKey") -> Iterator[Finding]:
+    """What a rotation of the master key that was killed has left."""
+    from hub.storage.vault_rotation import half_way
+
+    found = half_way(settings.master_key_source, settings.home, master.check)
+    if found is None:
+        return
+    if found.counts:
+        words = f"its rotation was interrupted after it counted: the key that fits lies in {found.path}"
+        yield Finding("master key", Verdict.WARN, words, "start the hub: it finishes what was begun")
+    else:
+        words = f"its rotation was interrupted before it counted: {found.path} opens nothing"
+        yield Finding("master key", Verdict.WARN, words, f"`manyarm key rotate-master` again, or remove {found.path}")
+
+
+def _backups(_: HubSettings) -> Iterator[Finding]:
+    """How old the newest one is that was made here, and whether this hub is one that was restored."""
+    from hub.backup.new_epoch import moment
+    from hub.queries.backups import newest_backup_ms, restored
+    from hub.storage.database import connection
+    from hub.storage.hub_trust import EPOCH_WAITS
+
+    with connection():
+        newest, found = newest_backup_ms(), restored()
+    cure = "manyarm backup create FILE, each night, to another machine"
+    if newest is None:
+        yield Finding("backup", Verdict.WARN, "none was made yet", cure)
+    else:
+        hours = int(time.time() - newest / 1000) // 3600
+        fresh = hours < _BACKUP_OLD_H
+        words = f"the newest was made {moment(newest)}, {hours} h ago"
+        yield Finding("backup", Verdict.OK if fresh else Verdict.WARN, words, "" if fresh else cure)
+    if found is not None:
+        words = f"the hub was restored {moment(found.at)} from a backup of {moment(found.since)}; epoch {found.epoch}"
+        verdict, cure = (Verdict.OK, "") if found.in_force else (Verdict.WRONG, EPOCH_WAITS)
+        yield Finding("restored", verdict, words, cure)
 
 
 def _database(settings: HubSettings) -> Iterator[Finding]:
@@ -345,6 +386,7 @@ def _events_for_others(_: HubSettings) -> Iterator[Finding]:
 _AT_THE_MACHINE: tuple[Look, ...] = (_python, _disk, _users, _parts)
 _AT_THE_DATA: tuple[Look, ...] = (
     _database,
+    _backups,
     _row_seals,
     _audit_chain,
     _broker,

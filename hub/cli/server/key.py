@@ -11,6 +11,7 @@ from hub.cli.server.local_engine import local_engine
 from hub.cli.server.starting import begin, settings_of, telling
 
 if TYPE_CHECKING:
+    from hub.storage.vault_master import MasterKey
     from hub.trust.publishing import Published
     from wire.trust import TrustDocument
 
@@ -69,6 +70,28 @@ def rotate(ctx: click.Context, name: str, revoke: bool, reason: str) -> None:
         made = make_anew(here.acting(now_ms), KeyName(name), revoke=revoke, reason=reason)
     click.echo(f"new {name} key {made.kid}")
     _tell_published(made.published)
+
+
+@key.command(name="rotate-master")
+@click.pass_context
+@telling
+def rotate_master(ctx: click.Context) -> None:
+    """Put a new master key in the place of the old one, while everything runs; shows its recovery string once."""
+    from hub.storage.vault_rotation import rotate_master as make_anew
+
+    with local_engine(begin(ctx.obj["home"], "key")) as here:
+        detail = {"former": here.master.check}
+
+        def noted(new: "MasterKey") -> None:
+            here.record("key.rotate-master", "hub", {**detail, "mk_check": new.check})
+
+        settings = here.settings
+        made = make_anew(settings.master_key_source, settings.home, here.master, noted)
+    click.echo(f"master key {made.id} is in the place of {here.master.id}; what runs goes on")
+    click.echo("Recovery string. It is shown once; without it and the key, nothing can be read again:")
+    click.echo(f"  {made.recovery_string()}")
+    click.echo("Older backups still need the old key: keep its recovery string as long as you keep them.")
+    click.echo("Key files that were issued are worth nothing now: manyarm key issue portal|gateway FILE")
 
 
 @key.command(name="trust-request")

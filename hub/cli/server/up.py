@@ -1,7 +1,9 @@
 """`manyarm up`: everything on this machine, supervised: private broker, engine, gateway, portal."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,12 +15,14 @@ from hub.cli.ending import CommandFailed
 from hub.cli.server.parts import listening
 from hub.cli.server.starting import begin, refuse_brokerless, telling
 from hub.daemon import Daemon, HouseSpoke, Part, PartFailed, end_leftovers, running_state
-from hub.errors import NotFound
-from hub.storage.key_check import unlock
+from hub.errors import HubError, NotFound
+from hub.storage.key_check import stored_check, unlock
 from hub.storage.opening import open_vault
 from hub.storage.vault import ProcessClass
 from hub.storage.vault_master import MasterKey
 from wire.crash import VARIABLE
+
+logger = logging.getLogger(__name__)
 
 _CLASSES = {"hub": ProcessClass.ENGINE, "gateway": ProcessClass.GATEWAY, "portal": ProcessClass.PORTAL}
 _OPTIONS: dict[str, tuple[str, ...]] = {"hub": ("--house",)}
@@ -72,12 +76,12 @@ def _refuse_damaged_keyring(settings: HubSettings, master: MasterKey) -> None:
 
 
 def _daemon(settings: HubSettings, master: MasterKey) -> Daemon:
-    node = _private_node(settings, master)
+    node, keys = _private_node(settings, master), _Keys(settings, master)
     parts = [
         Part(
             name,
             (*child.PYTHON, "hub.cli", "--home", str(settings.home), name, *_OPTIONS.get(name, ())),
-            master.kek(cls).key,
+            partial(keys.of, cls),
         )
         for name, cls in _CLASSES.items()
     ]
@@ -87,6 +91,24 @@ def _daemon(settings: HubSettings, master: MasterKey) -> Daemon:
 
     addresses = {"portal": settings.portal_url, "gateway": settings.gateway_public}
     return Daemon(settings.home, node, parts, environ, addresses, list(_house(settings)))
+
+
+class _Keys:
+    """Keys for parts: of the master key that was read at the start, or of the one that has taken its place since."""
+
+    def __init__(self, settings: HubSettings, master: MasterKey) -> None:
+        self._settings = settings
+        self._master = master
+
+    def of(self, process_class: ProcessClass) -> bytes:
+        try:
+            stored = stored_check(self._settings.database)
+            if stored is not None and stored.check != self._master.check:
+                self._master = _master_key(self._settings)
+        except HubError as error:
+            # With the key that there was the part says itself what it lacks.
+            logger.warning("master key not read anew", extra={"reason": error.detail})
+        return self._master.kek(process_class).key
 
 
 def _house(settings: HubSettings) -> Iterator[HouseSpoke]:
