@@ -5,7 +5,6 @@
 All of it happens in the caller's `write_tx`; what must be woken is woken after the commit.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from peewee import fn
 
 from hub.events.record import SYSTEM, record
 from hub.orchestrator import check_results, task_log
-from hub.orchestrator.admitting import AT_ONCE, COUNTED, Admission, QueueLimits, is_anything_queued
+from hub.orchestrator.admitting import COUNTED, Admission, QueueLimits
 from hub.orchestrator.effects import (
     DropJob,
     DropTimer,
@@ -37,13 +36,12 @@ from hub.orchestrator.progress import advance_all
 from hub.orchestrator.sendings import Sendings
 from hub.orchestrator.standing import Progress, beginning
 from hub.orchestrator.task_store import TaskStore
+from hub.orchestrator.turns import Turns
 from hub.states import JOB_ENDED, TASK_ENDED, JobState, TaskKind, TaskState
-from hub.storage.database import connection, current_transaction, is_postgres, write_tx
+from hub.storage.database import current_transaction
 from hub.storage.models import Job, Task, Timer, new_row_id
 from hub.storage.prepared import Prepared, PreparedRows, hole, holes
 from hub.storage.vault import Vault
-
-logger = logging.getLogger(__name__)
 
 Columns = dict[str, Any]
 
@@ -105,6 +103,7 @@ class Steering:
         self._wake = wake
         self._sendings = Sendings(clock_ms, wake)
         self._admission = Admission(clock_ms, queue or QueueLimits())
+        self.turns = Turns(self._admission, lambda task: self.feed({task: [Started()]}), clock_ms)
 
     def begin(self, task: Task, plan: DeploymentPlan) -> None:
         """Store a fresh task, its plan and its jobs, with its turn taken, or in the queue with the reason why.
@@ -118,7 +117,7 @@ class Steering:
         turned = _sorted(task.id, effects, now_ms)
         if queued:
             turned.timers[QUEUE_TIMER] = now_ms + self._admission.limits.wait_s * 1000
-            self._admit_after_commit()
+            self.turns.place_freed()
         blocks = task_log.prepare(self._vault, self._lines(turned, now_ms))
         columns = {**_task_columns(turned, now_ms), "log_lines": sum(block["lines"] for block in blocks)}
         _NEW_TASK.run(**{name: columns.get(name, getattr(task, name)) for name in _TASK_COLUMNS})
@@ -146,48 +145,6 @@ class Steering:
             for task in sorted(waiting):
                 _gather(self._feed_one(task, waiting[task], columns or {}), following)
             waiting = following
-
-    def admit(self) -> int:
-        """Begin what may begin now, in transactions of its own: the order of locks is then the same everywhere.
-
-        Returns:
-            How many tasks began.
-        """
-        begun = 0
-        while is_postgres() or is_anything_queued():
-            with write_tx():
-                chosen = self._admission.chosen()
-                self.feed({task: [Started()] for task in chosen})
-            begun += len(chosen)
-            if len(chosen) < AT_ONCE:
-                break
-        return begun
-
-    def queue_changed(self) -> None:
-        """After this commit: what may begin now, and why the others wait."""
-        current_transaction().after_commit.append(self._look_safely)
-
-    def look_after_queue(self) -> None:
-        """Begin what may begin, if a commit forgot to, and tell each of the others why it waits now."""
-        if not is_anything_queued():
-            return
-        self.admit()
-        with write_tx():
-            for task, words in self._admission.reworded().items():
-                Task.update(waiting_for=words, version=Task.version + 1).where(
-                    Task.id == task, Task.state == TaskState.QUEUED
-                ).execute()
-
-    def _admit_after_commit(self) -> None:
-        acts = current_transaction().after_commit
-        if self._admit_safely not in acts:
-            acts.append(self._admit_safely)
-
-    def _admit_safely(self) -> None:
-        _safely(self.admit)
-
-    def _look_safely(self) -> None:
-        _safely(self.look_after_queue)
 
     def _follow(self, plan: DeploymentPlan, before: Progress, progress: Progress, turned: _Turned) -> None:
         """What else follows of a task's first turn: it is in its rows already, what it leads to is not."""
@@ -283,7 +240,7 @@ class Steering:
         if not check_results.is_routine(task):
             _record_end(task, end)
         if task.kind in COUNTED:
-            self._admit_after_commit()
+            self.turns.place_freed()
 
 
 def _record_end(task: Task, end: SetTask) -> None:
@@ -398,15 +355,6 @@ def _joined(pieces: Sequence[task_log.Lines]) -> list[task_log.Lines]:
         else:
             joined.append(piece)
     return joined
-
-
-def _safely(act: Callable[[], object]) -> None:
-    try:
-        with connection():
-            act()
-    except Exception:
-        # What was committed stands; the clock looks after the queue again in a moment.
-        logger.exception("looking after the queue failed")
 
 
 def _targets_of(plan: DeploymentPlan) -> set[str]:

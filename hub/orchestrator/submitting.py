@@ -233,7 +233,7 @@ class Orchestrator:
 
     def queue_changed(self) -> None:
         """Once this is committed others may begin, and each that waits is told why anew."""
-        self._steering.queue_changed()
+        self._steering.turns.queue_changed()
 
     def retry(self, context: Asking, task: Task) -> Task:
         """The same plan once more, as a task of its own; how targets are reached is looked up anew.

@@ -105,7 +105,7 @@ class Clockwork:
         waiting.refresh(now_ms, self._stopped())
 
     def _look_after_queue(self, _: int) -> None:
-        self._steering.look_after_queue()
+        self._steering.turns.look_after()
 
     def _tidy(self, now_ms: int) -> None:
         """Rows that nobody will ask for."""

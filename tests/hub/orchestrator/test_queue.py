@@ -9,10 +9,11 @@ from hub.access import users
 from hub.errors import Conflict
 from hub.orchestrator import admitting
 from hub.orchestrator.admitting import Place, QueueLimits
+from hub.orchestrator.engine import Engine
 from hub.orchestrator.events import CancelAsked
 from hub.states import Priority, TaskState
 from hub.storage.database import connection, write_tx
-from hub.storage.models import Environment, Project, QueuePause, TargetEnvironment, Task, User
+from hub.storage.models import Environment, Event, Plan, Project, QueuePause, TargetEnvironment, Task, User
 from tests.hub.orchestrator.rig import Rig
 
 
@@ -38,7 +39,7 @@ def end(rig, task):
 
 
 def look_after(rig):
-    rig.engine.steering.look_after_queue()
+    rig.engine.steering.turns.look_after()
 
 
 def pause(rig, place, **where):
@@ -248,6 +249,19 @@ def test_of_many_who_ask_at_once_no_more_begin_than_there_are_places(small):
         running = next(task for task in made if state(task) is TaskState.RUNNING)
         end(small, running)
         assert sum(state(task) is TaskState.RUNNING for task in made) == min(2, left + 1)
+
+
+def test_a_queued_task_that_cannot_be_read_fails_and_keeps_nobody_from_beginning(small):
+    web = small.spoke("web-01")
+    first, _, broken, following = (small.run("true", web) for _ in range(4))
+    with write_tx():
+        Plan.update(body=b"altered").where(Plan.task == broken.id).execute()
+        # Another engine on these rows: it has not read the plan before.
+        Engine(small.parts).steering.feed({first.id: [CancelAsked("ada")]})
+    assert state(broken) is TaskState.FAILED
+    assert "its plan is gone or was altered" in Task.get_by_id(broken.id).failure
+    assert state(following) is TaskState.RUNNING
+    assert Event.select().where(Event.action == "script-run.failed", Event.object == f"task:{broken.id}").count() == 1
 
 
 def test_a_long_queue_runs_through_with_its_engine(small):
