@@ -42,6 +42,7 @@ from hub.storage.models import (
 from hub.storage.models.table import canonical_json
 from hub.storage.prepared import Prepared, PreparedRows, holes
 from runner.contract.masking import mask_text
+from wire.crash import crash_point
 from wire.errors import Code
 from wire.messages import Ack, AckState, EndState, Op, Reject, Result
 
@@ -225,6 +226,7 @@ class Replies:
         if _is_stopped(body):
             heard.columns[opened.cid] |= self._what_was_left(job, body)
         self._bring_in(job, body)
+        crash_point("reply.result")
         state, message = end_of(body)
         masks = self._masks.of(job.task, job.id) if message else None
         message = mask_text(message, masks) if masks is not None else message
