@@ -220,6 +220,7 @@ class _EngineRooms:
                 trust=lambda: _connected(self._trust),
                 carriers=Carriers(self._seals),
                 declare_mailbox=self._accounts.declare_mailbox,
+                broker_trouble=lambda: endpoint.trouble(self._broker.state),
                 limits=EngineLimits(
                     heartbeat_s=limits.heartbeat_s,
                     missed_beats=limits.missed_beats,

@@ -106,3 +106,12 @@ def administrator(settings: HubSettings, vault: Vault, vhost: str = VHOST) -> Br
 
 def _local(host: str, port: int) -> str:
     return f"{'127.0.0.1' if host in ANY else host}:{port}"
+
+
+def trouble(state: str) -> str:
+    """What the state of a connection to the broker means to people who wait; "" where all is well."""
+    if state == "connected":
+        return ""
+    if state == "blocked":
+        return "the broker takes no messages, its disk or memory is short"
+    return "the hub has no connection to the broker"

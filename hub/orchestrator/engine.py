@@ -78,7 +78,7 @@ class Engine:
         self.sessions = Sessions(parts, self.wake)
         self.publisher = Publisher(parts, Sealer(parts, store), self.steering, self.stopped)
         fetches = LogFetches(parts, self.wake)
-        self.clockwork = Clockwork(parts, self.steering, self.sessions, fetches, self.stopped)
+        self.clockwork = Clockwork(parts, self.steering, self.sessions, fetches, self._nothing_goes_out)
         secrets, held = Secrets(parts.vault, parts.seals), HeldResults()
         door = self._door = Door(parts, self.quarantine, self.sessions.ahead.hears)
         self.sessions.forget_keys = door.forget_keys
@@ -127,6 +127,10 @@ class Engine:
     def stopped(self) -> str:
         """Why no command may be issued; "" where they may."""
         return self.sessions.ahead.stopped()
+
+    def _nothing_goes_out(self) -> str:
+        """Why; "" where it does."""
+        return self.stopped() or self._parts.broker_trouble()
 
     def feed(self, task: str, *events: TaskEvent) -> None:
         """Tell a task what happened, in a transaction of its own."""

@@ -138,6 +138,7 @@ class EngineParts:
         trust: Asked anew every second, since documents change; so are `boxes` and `command_key`.
         carriers: Which relay may carry for which spoke.
         declare_mailbox: Makes a spoke's queue anew when the broker has lost it.
+        broker_trouble: Why the broker takes nothing at present; "" where it does.
         loops: More threads: intents, the gateway's inbox, roll-outs.
         node: This engine's name, as people read it; "": machine and process.
         leases: What this one of several engines does alone.
@@ -152,6 +153,7 @@ class EngineParts:
     trust: Callable[[], TrustState]
     carriers: Carriers = field(default_factory=Nobody)
     declare_mailbox: Callable[[str], None] = _nothing
+    broker_trouble: Callable[[], str] = str
     clock_ms: Callable[[], int] = now_ms
     limits: EngineLimits = field(default_factory=EngineLimits)
     plan_limits: PlanLimits = field(default_factory=PlanLimits)

@@ -116,6 +116,7 @@ class Rig:
         boxes, key = box_keys(hub.vault), signing_key(hub.vault, Role.HUB_COMMAND)
         self.trust = TrustState(self.hub_id, self.chain.document.epoch, self.chain.version, "", box_document().hex())
         self.shift_ms = 0
+        self.broker_trouble = ""
         self.parts = EngineParts(
             vault=hub.vault,
             seals=hub.seals,
@@ -125,6 +126,7 @@ class Rig:
             command_key=lambda: key,
             trust=lambda: self.trust,
             carriers=Carriers(hub.seals),
+            broker_trouble=lambda: self.broker_trouble,
             declare_mailbox=lambda spoke: self.broker.declare(tenant_of(Spoke.get_by_id(spoke)).topology),
             clock_ms=lambda: now_ms() + self.shift_ms,
             limits=limits,

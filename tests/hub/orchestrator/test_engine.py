@@ -57,6 +57,18 @@ def test_a_task_submitted_before_its_spoke_is_live_waits_with_words_and_then_run
     assert rig.ended(task).waiting_for == ""
 
 
+def test_while_the_broker_takes_nothing_a_task_says_so_and_not_that_its_spoke_is_silent(rig):
+    rig.broker_trouble = "the broker takes no messages"
+    web = rig.spoke("web-01")
+    rig.engine.start()
+    task = rig.run("true", web)
+    words = until(lambda: Task.get_by_id(task.id).waiting_for)
+    assert words.startswith("waits for web-01: the broker takes no messages; fails at ")
+    rig.broker_trouble = ""
+    web.start()
+    assert rig.ended(task).waiting_for == ""
+
+
 def test_a_spoke_that_restarts_gets_the_same_job_under_its_new_session_and_runs_it_once(rig):
     starts = []
     web = rig.spoke("web-01", lambda command: starts.append(command.cid))
