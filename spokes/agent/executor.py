@@ -227,7 +227,7 @@ class JobExecutor:
     def _carry_out(self, entry: Entry, command: Command) -> None:
         try:
             site = self._site(entry.cid, lambda: command)
-            if not self._wait_until(entry, command.not_before):
+            if not self._wait_until(entry, command.not_before) or self._is_cancelled(entry):
                 return
             self._meet(site)
             job = self._prepare(entry, self._sites.bare(command), site)
@@ -335,6 +335,11 @@ class JobExecutor:
             if self._stopping.wait(min(wait_s, LOOK_S)):
                 return False
         return False
+
+    def _is_cancelled(self, entry: Entry) -> bool:
+        """It waited for a place, and nobody wants it any more: nothing is fetched for it."""
+        now = self._journal.entry(entry.cid)
+        return now is not None and now.state is not State.ACCEPTED
 
     def _is_over(self, entry: Entry) -> bool:
         """Nothing starts past its expiry, whatever it waited for; nor after a cancel, which the mark settles."""

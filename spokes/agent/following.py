@@ -9,7 +9,7 @@ from spokes.agent.errors import JournalFailed, MachineUnreachable, SpoolDamaged
 from spokes.agent.journal import Entry, Journal, State
 from spokes.agent.machine import Seen, Watch
 from spokes.agent.reporter import Reporter
-from spokes.agent.results import from_journal, outcome_result, plain_result, spool_bytes, unknown_result
+from spokes.agent.results import from_journal, outcome_result, plain_result, spool_bytes, unknown_result, was_stopped
 from spokes.agent.shipping import LogShipper
 from spokes.agent.sites import Site
 from spokes.agent.stopping import Stopping
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 LOOK_S = 1.0
 # A frame costs the hub a transaction, whether it holds one record or a thousand: the first words of a run go together.
 _GATHER_S = 0.02
+# Whoever asked to cancel wants to hear of the end, however much was printed before; the log goes on behind the result.
+_STOPPED_WAITS_S = 0.5
 _NEVER_BEGAN = "nothing of it ran: the spoke was ended as it was about to start this job, and nobody starts it any more"
 
 
@@ -75,6 +77,7 @@ class Follower:
 
     def _ship_to_the_end(self, entry: Entry, site: Site, watch: Watch, shipper: LogShipper) -> Result | None:
         """None if the daemon leaves before."""
+        is_told_by = float("inf")
         while not self._stopping.is_set():
             try:
                 seen = _gathered(watch, shipper.frame_bytes, LOOK_S if shipper.idle else 0.05)
@@ -90,7 +93,9 @@ class Follower:
                 known = f"its supervisor ended without a word after {watch.position.records} records of output"
                 known += f"; {seen.ended} processes that it had left were ended" if seen.ended else ""
                 return self._result_without_outcome(entry, watch, known)
-            if seen.outcome is not None and _is_sent(seen, shipper):
+            if seen.outcome is not None and is_told_by == float("inf") and was_stopped(seen.outcome):
+                is_told_by = time.monotonic() + _STOPPED_WAITS_S
+            if seen.outcome is not None and (_is_sent(seen, shipper) or time.monotonic() >= is_told_by):
                 result = self._result_of(entry, site, seen.outcome, watch)
                 # A daemon that leaves may have left artifacts behind: the next one brings them.
                 return None if self._stopping.is_set() else result

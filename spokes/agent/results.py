@@ -80,6 +80,14 @@ def outcome_result(outcome: bytes, artifacts: tuple[ArtifactRef, ...] = ()) -> R
         raise ValueError(f"the outcome cannot be read: {error}") from error
 
 
+def was_stopped(outcome: bytes) -> bool:
+    """Whether somebody, or its time limit, ended the run."""
+    try:
+        return json.loads(outcome)["state"] in {EndState.CANCELLED, EndState.TIMED_OUT}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
 def spool_bytes(outcome: bytes) -> int:
     """How long the spool is when the run is over; 0 where the outcome does not say."""
     try:
