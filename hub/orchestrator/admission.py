@@ -107,15 +107,19 @@ class Rules:
 class Block:
     """Why a task waits.
 
-    `name`: of what is paused or full, or of the task it waits behind, whose id is `task`. `by`, `since_ms`: who paused.
+    `name`: of what is paused or full, or of the task it waits behind, whose id is `task`. `by`: who paused.
     """
 
     what: Why
     name: str
     sentence: str
     by: str = ""
-    since_ms: int | None = None
     task: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Who has it in his hands that the task begins: a person, a task, or the queue itself."""
+        return self.by or (self.name if self.task else "the queue")
 
 
 def default_key(project: str, environment: str) -> str:
@@ -317,7 +321,7 @@ def _awaited(task: str, floor: _Floor, children: Mapping[str, Sequence[Asked]]) 
 def _paused(pause: Pause) -> Block:
     reason = f": {pause.reason}" if pause.reason else ""
     words = f"{pause.place} is paused by {pause.by} since {moment(pause.since_ms)}{reason}"
-    return Block(Why.PAUSED, pause.place, words, by=pause.by, since_ms=pause.since_ms)
+    return Block(Why.PAUSED, pause.place, words, by=pause.by)
 
 
 def _behind(asked: Asked, holder: Begun) -> Block:

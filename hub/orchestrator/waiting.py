@@ -10,6 +10,7 @@ from peewee import JOIN
 
 from hub.infrastructure.machine_policies import policies_of
 from hub.orchestrator import waits
+from hub.orchestrator.admitting import block_of
 from hub.orchestrator.events import QUEUE_TIMER, TASK_TIMER
 from hub.orchestrator.missing_logs import words as fetch_words
 from hub.orchestrator.states import OPEN_JOBS
@@ -183,8 +184,10 @@ def _itself(task: Task, due: dict[str, int], steps: list[Wait], now_ms: int) -> 
     if task.state is TaskState.QUEUED:
         ends_ms = due.get(QUEUE_TIMER)
         ends = f"; fails at {waits.clock(ends_ms, now_ms)}" if ends_ms else ""
-        words = task.waiting_for or "waits for its turn"
-        return Wait("task", task.title, "the queue", task.created_at, ends_ms, f"{words}{ends}", is_trouble=True)
+        block = block_of(task)
+        return Wait(
+            "task", task.title, block.owner, task.created_at, ends_ms, f"{block.sentence}{ends}", is_trouble=True
+        )
     overdue_ms = min(due.values(), default=0)
     if waits.is_unattended(overdue_ms, now_ms):
         words = waits.unattended(overdue_ms, now_ms)

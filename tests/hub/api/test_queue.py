@@ -53,6 +53,9 @@ def test_a_paused_hub_says_by_whom_and_why_to_whoever_waits(story):
     task = deploy(story)
     assert shown(story, task)["state"] == "queued"
     assert shown(story, task)["waiting_for"].startswith("the hub is paused by root since ")
+    wait = shown(story, task)["waits"][0]
+    assert (wait["what"], wait["owner"]) == ("task", "root")
+    assert "; fails at " in wait["sentence"]
     queue = story.get("/queue").json
     assert [pause["reason"] for pause in queue["paused"]] == ["new disks"]
     assert [(row["task"], row["priority"]) for row in queue["items"]] == [(task, "normal")]
@@ -87,6 +90,7 @@ def test_pausing_is_an_event_in_the_caller_s_name(story):
 
 def test_a_waiting_task_gets_another_priority(story):
     first, second = deploy(story), deploy(story)
+    assert shown(story, second)["waits"][0]["owner"] == shown(story, first)["title"]
     made = story.post(f"/tasks/{second}/priority", {"priority": "high"})
     assert (made.status_code, made.json) == (200, {"task": second, "priority": "high"})
     assert shown(story, second)["priority"] == "high"
