@@ -30,6 +30,7 @@ from hub import child
 from hub.broker.errors import BrokerError
 from hub.broker.node import PrivateNode
 from hub.broker.process import ProcessMark, is_alive, mark, wait_gone
+from wire.crash import crash_point
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +145,7 @@ class Daemon:
             # While the node boots, the parts load their programs; none goes on before it has its key.
             for part in self._parts:
                 part.start()
+            crash_point("up.started")
             self._remember()
             if self._node is not None:
                 self._node.wait_ready(READY_WAIT_S)

@@ -19,6 +19,7 @@ from hub.storage.database import connection, write_tx
 from hub.storage.models import Enrolment, Introduction, Spoke
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
+from wire.crash import crash_point
 from wire.envelope import MessageType
 from wire.exchange import seal_to_spoke
 from wire.keys import BoxPublicKey, SigningKey, hex_bytes
@@ -148,6 +149,7 @@ class Rollout:
             return False
         password = broker_password(self._parts.vault, spoke)
         self._parts.accounts.ensure_tenant(tenant_of(spoke), password)
+        crash_point("rollout.account-made")
         answer = self._enrolled(spoke, enrolment.id, password)
         with write_tx():
             # Revoked while its account was made: then no answer, and the next sweep takes the account away.
@@ -155,6 +157,7 @@ class Rollout:
             if not still:
                 return False
             Enrolment.update(state=EnrolmentState.ANSWERED, answer=answer).where(Enrolment.id == enrolment.id).execute()
+        crash_point("rollout.answered")
         self._parts.welcome(spoke.id)
         if spoke.kind == SpokeKind.LISTENING and spoke.join_token is None:
             # It was introduced by its thumbprint and asks by its relay alone: that is how it is answered.
