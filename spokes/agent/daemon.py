@@ -28,6 +28,7 @@ from spokes.agent.this_site import Ground, ThisSite
 from spokes.agent.trust_keeper import TrustKeeper
 from spokes.agent.trust_store import TrustStore
 from spokes.agent.uplink import Uplink
+from spokes.agent.witness import Witness
 from wire.connection import Connection
 from wire.messages import JobReport, JobState, Op
 from wire.session import SpokeFacts, SpokeIdentity, SpokeSession
@@ -71,6 +72,7 @@ class SpokeDaemon:
         self._quarantine = Quarantine(self._home.quarantine)
         self._meet_the_hub(gateway)
         self.sites = sites(Ground(self._home, settings, self._gateway, lambda: self.uplink.hub_box))
+        self._witness = Witness(self._home.root)
         self._journal = Journal(self._home.journal, keeps_commands=self.sites.keeps_commands)
         self._commands = KeptCommands(self._journal, self.uplink)
         self.executor = JobExecutor(self.sites, Parts(self._journal, self._commands, settings.limits))
@@ -157,6 +159,7 @@ class SpokeDaemon:
             commands=self._commands,
             ops=kind.ops | {Op.ROTATE_KEYS, Op.SEND_LOG},
             rotation=self._rotation,
+            witness=self._witness,
             each_second=each_second,
             deeds={**deeds, Op.SEND_LOG: LogResender(self.uplink, self.sites, limits)},
         )
@@ -172,6 +175,8 @@ class SpokeDaemon:
             "session": self.uplink.nonce,
             "trust_version": self.uplink.trust.version,
             "trust_behind": self._trust.behind,
+            "audit": self._witness.seen,
+            "audit_alarm": self._witness.alarm,
             "clock_skew_s": self.uplink.clock_skew_s,
             "refused": self._quarantine.counts,
         }

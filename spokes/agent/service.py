@@ -28,6 +28,7 @@ from spokes.agent.results import plain_result
 from spokes.agent.stopping import Stopping
 from spokes.agent.trust_keeper import TrustKeeper
 from spokes.agent.uplink import Uplink
+from spokes.agent.witness import Witness
 from spokes.agent.workers import Workers
 from wire import canonical, schema
 from wire.connection import Delivery
@@ -62,6 +63,7 @@ class Post:
     commands: KeptCommands
     ops: frozenset[Op]
     rotation: KeyRotation
+    witness: Witness
     each_second: Callable[[], None]
     deeds: Deeds = field(default_factory=dict)
 
@@ -167,6 +169,7 @@ class SpokeService:
         self._post.presence.welcomed(welcome)
         self._post.rotation.welcomed()
         self._post.trust.remember_box(bytes.fromhex(welcome.box))
+        self._post.witness.shown(welcome.checkpoint, self._uplink.hub_id, self._uplink.trust)
         logger.info("welcomed", extra={"session": self._uplink.nonce, "trust": welcome.trust_version})
         if self._uplink.clock_skew:
             logger.warning("CLOCK_SKEW", extra={"seconds": self._uplink.clock_skew_s})

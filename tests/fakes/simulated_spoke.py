@@ -133,6 +133,7 @@ class SimulatedSpoke:
                 commands=commands,
                 ops=KIND.ops,
                 rotation=nothing,
+                witness=nothing,
                 each_second=lambda: None,
             ),
         )
@@ -149,7 +150,7 @@ class SimulatedSpoke:
 
 
 class _Nothing:
-    """Stands for runners, packages, gateway and trust of a spoke that fetches nothing."""
+    """Stands for runners, packages, gateway, trust and witness of a spoke that fetches nothing."""
 
     def check_installed(self) -> None:
         return
@@ -167,6 +168,9 @@ class _Nothing:
         return
 
     def remember_box(self, _: bytes) -> None:
+        return
+
+    def shown(self, *_: object) -> None:
         return
 
     def catch_up_soon(self, _: object) -> None:
