@@ -7,6 +7,7 @@ import pytest
 from hub.orchestrator.effects import Say, SendCancel, SendJob, SetDeadline, SetJob, SetTask, SetTimer
 from hub.orchestrator.events import (
     CancelAsked,
+    HubRestored,
     JobAccepted,
     JobEnded,
     JobExpired,
@@ -59,6 +60,8 @@ class Story:
             return Started()
         if words[0] == "cancel":
             return CancelAsked("ada")
+        if words[0] == "restored":
+            return HubRestored("the hub was restored")
         if words[0] == "timer":
             return TimerFired(words[1])
         if words[0] == "revoke":
