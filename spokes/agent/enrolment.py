@@ -24,6 +24,7 @@ from spokes.agent.identity import Enrolment, IdentityStore, Keys
 from spokes.agent.platform_facts import this_platform
 from spokes.agent.trust_keeper import caught_up
 from spokes.agent.trust_store import TrustStore, open_box
+from wire.crash import crash_point
 from wire.envelope import Header, frame_sha256
 from wire.errors import Code, Refused
 from wire.join_code import JoinCode
@@ -112,6 +113,7 @@ class Enroller:
         answer = self._await_answer(enrolment, wait_s)
         header, enrolled = self._opened(answer, chain, keys, enrolment)
         made = Enrolment.of(enrolled, name=wish.name, root=code.root_thumbprint, kind=wish.kind, listen=wish.listen)
+        crash_point("enrol.answered")
         self._store.save_enrolment(made)
         self._store.forget(_PENDING)
         logger.info("enrolled", extra={"spoke": header.aud, "hub": header.iss, "gateway": gateway})
@@ -192,6 +194,7 @@ class Enroller:
         self._trust.save_box(box_frame)
         self._store.save_keys(keys)
         self._store.remember(_PENDING, {"token": token, "frame": sealed.frame.hex()})
+        crash_point("enrol.keys-kept")
         return keys, self._send(sealed.frame)
 
     def _send(self, frame: bytes) -> str:
@@ -200,6 +203,7 @@ class Enroller:
         except JoinRefused:
             self._withdraw()
             raise
+        crash_point("enrol.handed-in")
         if answered != frame_sha256(frame):
             raise GatewayUnreachable("the gateway answers for another enrolment than ours")
         return answered

@@ -4,7 +4,9 @@ import contextlib
 import hashlib
 import json
 import secrets
+import signal
 import sqlite3
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,7 +19,8 @@ import pytest
 
 from tests.crash.points import Row, trials
 from tests.flow.conftest import archive
-from tests.services.whole import Whole, until
+from tests.services.whole import BIN, Whole, until
+from wire.crash import VARIABLE
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -231,5 +234,19 @@ def test_an_enrolment_that_is_cut_off_there_is_asked_for_again(rig: Rig, row: Ro
     words = ("--home", str(rig.hub.spoke_home(name)), "enrol", made["code"], "--name", name)
     until(lambda: rig.hub.run("manyarm-spoke", *words).returncode == 0, "it is not enrolled", LIMIT_S)
     assert not rig.order.exists()
+    spokes = [spoke for spoke in rig.read("/spokes?limit=1000")["items"] if spoke["name"] == name]
+    assert len(spokes) == 1
+
+
+@pytest.mark.parametrize("row", trials("joining"))
+def test_a_spoke_that_ends_there_as_it_joins_goes_on_with_the_same_code(rig: Rig, row: Row) -> None:
+    name = f"cut-{secrets.token_hex(4)}"
+    made = rig.hub.json("join-code", "create", "--auto-approve", "--json")
+    words = ("--home", str(rig.hub.spoke_home(name)), "enrol", made["code"], "--name", name)
+    environ = rig.hub.environ | {VARIABLE: row.point}
+    first = subprocess.run([BIN / "manyarm-spoke", *words], env=environ, capture_output=True, timeout=120, check=False)
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    again = rig.hub.run("manyarm-spoke", *words)
+    assert again.returncode == 0, again.stderr
     spokes = [spoke for spoke in rig.read("/spokes?limit=1000")["items"] if spoke["name"] == name]
     assert len(spokes) == 1
