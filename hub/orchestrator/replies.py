@@ -24,7 +24,7 @@ from hub.orchestrator.opening import Door, Opened
 from hub.orchestrator.outbox import republish, settle_cancels
 from hub.orchestrator.parts import EngineParts
 from hub.orchestrator.secret_values import Masks, Secrets
-from hub.orchestrator.sendings import may_have_been_taken
+from hub.orchestrator.sendings import may_have_been_taken, taken
 from hub.orchestrator.steering import Steering, say
 from hub.states import JOB_ENDED, JobState, LogState, OutboxKind, OutboxState
 from hub.storage.database import current_transaction, is_postgres
@@ -82,6 +82,7 @@ class _Heard:
     events: dict[str, list[Event]] = field(default_factory=dict)
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
+    renewed: list[str] = field(default_factory=list)
 
     def add(self, task: str, event: Event) -> None:
         self.events.setdefault(task, []).append(event)
@@ -142,6 +143,7 @@ class Replies:
             ):
                 kept.append(opened)
         self._steering.feed(heard.events, heard.columns)
+        taken(heard.renewed)
         if heard.ended:
             current_transaction().after_commit.append(lambda: self._masks.forget(heard.ended))
         return kept
@@ -413,7 +415,10 @@ def _orders(cids: Sequence[str]) -> dict[str, str]:
 
 
 def _acknowledge(opened: Opened, body: Ack, known: _Known, heard: _Heard) -> None:
-    task = known.jobs[opened.cid].task
+    job = known.jobs[opened.cid]
+    task = job.task
+    if job.state is JobState.ACCEPTED:
+        heard.renewed.append(opened.cid)
     started = body.state is AckState.RUNNING
     heard.add(task, JobStarted(opened.cid) if started else JobAccepted(opened.cid))
 

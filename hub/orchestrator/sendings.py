@@ -110,6 +110,12 @@ class Sendings:
         current_transaction().after_commit.append(self._wake)
 
 
+def taken(cids: Sequence[str]) -> None:
+    """The spokes of these jobs have them, whatever went out since; inside `write_tx`."""
+    for part in _parts(cids):
+        _ACCEPTED.run(cids=part)
+
+
 def may_have_been_taken(cid: str) -> bool:
     """Whether a frame of the job is out that its spoke did not refuse."""
     return IssuedFrame.select().where(IssuedFrame.cid == cid, ~IssuedFrame.refused).exists()

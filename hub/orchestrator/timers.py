@@ -14,6 +14,7 @@ from hub.orchestrator.events import TimerFired
 from hub.orchestrator.leases import CHORES
 from hub.orchestrator.log_fetch import LogFetches
 from hub.orchestrator.parts import EngineParts
+from hub.orchestrator.renewing import Renewing
 from hub.orchestrator.sessions import Sessions
 from hub.orchestrator.steering import Steering
 from hub.states import OutboxKind, OutboxState
@@ -29,6 +30,7 @@ _SESSIONS_EVERY_MS = 1_000
 _WORDS_EVERY_MS = 2_000
 _QUEUE_EVERY_MS = 1_000
 _LOGS_EVERY_MS = 1_000
+_RENEW_EVERY_MS = 2_000
 _TIDY_EVERY_MS = 3_600_000
 _TIMERS_AT_ONCE = 500
 _DAY_MS = 86_400_000
@@ -57,6 +59,7 @@ class Clockwork:
             (_WORDS_EVERY_MS, self._refresh_words),
             (_QUEUE_EVERY_MS, self._look_after_queue),
             (_LOGS_EVERY_MS, fetches.work),
+            (_RENEW_EVERY_MS, Renewing(parts, steering, stopped).work),
             (_TIDY_EVERY_MS, self._tidy),
         ]
         self._done_at: dict[int, int] = {}

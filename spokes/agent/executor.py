@@ -229,6 +229,7 @@ class JobExecutor:
             site = self._site(entry.cid, lambda: command)
             if not self._wait_until(entry, command.not_before) or self._is_cancelled(entry):
                 return
+            entry, command = self._renewed(entry, command)
             self._meet(site)
             job = self._prepare(entry, self._sites.bare(command), site)
         except (Refused, GatewayUnreachable, MachineUnreachable) as error:
@@ -336,6 +337,12 @@ class JobExecutor:
                 return False
         return False
 
+    def _renewed(self, entry: Entry, command: Command) -> tuple[Entry, Command]:
+        """The newest frame of it: while it waited for a place, its leave to fetch packages may have run out."""
+        if not self._journal.came_again(entry.cid):
+            return entry, command
+        return self._journal.newest(entry), self._parts.commands.waiting(entry.cid) or command
+
     def _is_cancelled(self, entry: Entry) -> bool:
         """It waited for a place, and nobody wants it any more: nothing is fetched for it."""
         now = self._journal.entry(entry.cid)
@@ -343,7 +350,7 @@ class JobExecutor:
 
     def _is_over(self, entry: Entry) -> bool:
         """Nothing starts past its expiry, whatever it waited for; nor after a cancel, which the mark settles."""
-        if self._uplink.now() < entry.exp:
+        if self._uplink.now() < entry.exp or self._uplink.now() < self._journal.newest(entry).exp:
             return False
         self._reporter.never_started(entry.cid, self._ended(EndState.EXPIRED, "ENV_EXPIRED: not started in time"))
         return True

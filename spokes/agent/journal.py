@@ -217,6 +217,10 @@ class Journal:
     def entry(self, cid: str) -> Entry | None:
         return self._read(lambda database: _entry(database, cid))
 
+    def came_again(self, cid: str) -> bool:
+        """Whether another frame of an open command has come."""
+        return cid in self._came_again
+
     def newest(self, entry: Entry) -> Entry:
         """An open entry with the frame that an answer refers to now: another one once its command came again."""
         return (self.entry(entry.cid) or entry) if entry.cid in self._came_again else entry
@@ -378,9 +382,14 @@ def _as_entry(arrival: Arrival, state: State) -> Entry:
 
 
 def _refer_to(database: sqlite3.Connection, arrival: Arrival) -> None:
+    """Answers name the newest frame; one that has not begun is renewed by it: its time, its leave to fetch."""
     database.execute(
         "UPDATE OR IGNORE command SET mid = ?, ses = ?, seq = ?, frame_sha256 = ? WHERE cid = ?",
         (arrival.mid, arrival.ses, arrival.seq, arrival.frame_sha256, arrival.cid),
+    )
+    database.execute(
+        "UPDATE command SET exp = ?, capability = ?, frame = ? WHERE cid = ? AND state = 'accepted' AND exp < ?",
+        (arrival.exp, arrival.capability, arrival.frame, arrival.cid, arrival.exp),
     )
 
 

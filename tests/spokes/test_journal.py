@@ -48,6 +48,18 @@ def test_a_new_job_is_accepted_and_the_same_one_is_known(journal):
     assert (verdict, entry.state, entry.seq, entry.frame_sha256) == (Verdict.KNOWN, State.ACCEPTED, 9, "d" * 64)
 
 
+def test_a_job_that_waits_is_renewed_by_a_later_frame_and_by_no_earlier_one(journal):
+    one = arrival()
+    journal.accept([one])
+    later = replace(one, mid=new_id(), exp=NOW + 1800, capability="newer", frame=b"another frame")
+    for again in (later, replace(one, mid=new_id())):
+        ((_, entry),) = journal.accept([again])
+        assert (entry.exp, entry.capability, journal.frame(one.cid)) == (NOW + 1800, "newer", b"another frame")
+    journal.mark_starting(one.cid)
+    ((_, entry),) = journal.accept([replace(one, mid=new_id(), exp=NOW + 9000, frame=b"with secrets")])
+    assert (entry.exp, journal.frame(one.cid)) == (NOW + 1800, None)
+
+
 def test_another_job_under_the_same_id_or_message_is_said_to_be_another(journal):
     one = arrival()
     journal.accept([one])

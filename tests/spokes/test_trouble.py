@@ -24,6 +24,20 @@ def folder_of(world, cid):
     return world.home.root / "jobs" / cid
 
 
+def test_f12_a_command_from_the_future_or_the_past_makes_the_spoke_ask_for_the_time(world):
+    with world.serving():
+        spoke = world.end.wait_live(world.home.spoke_id)
+        for shift_s in (3600, -3600):
+            seen = len(spoke.hellos)
+            body = world.job("true")
+            sealed = world.end.sealed(world.home.spoke_id, body, now_s=world.end.now + shift_s)
+            world.end.publish(world.home.spoke_id, sealed.frame)
+            assert world.end.reject(sealed.mid).code == ("ENV_FUTURE" if shift_s > 0 else "ENV_EXPIRED")
+            world.end.wait(lambda seen=seen: len(spoke.hellos) > seen, "another hello")
+            world.end.wait_live(world.home.spoke_id)
+        assert world.end.result(world.run("true").cid).state == "succeeded"
+
+
 def test_a_place_that_cannot_be_remembered_does_not_cost_the_run(world):
     with world.serving():
         sent = world.run("for i in $(seq 1 15); do echo line $i; sleep 0.1; done")
@@ -248,3 +262,26 @@ def test_a_box_key_that_cannot_be_kept_does_not_hold_up_what_was_accepted(world)
         (world.home.root / "trust" / "hub-box.mad1").chmod(0o644)
         world.end.welcomes = True
         assert world.end.result(sent.cid).state == "succeeded"
+
+
+def test_a_job_that_waits_for_a_place_expires_unless_the_hub_renews_it(world, tmp_path):
+    gate, spoke = tmp_path / "gate", world.home.spoke_id
+    with world.serving(limits={"jobs_at_once": 1}) as daemon:
+        first = world.run(f"while [ ! -e {gate} ]; do sleep 0.05; done")
+        world.end.wait(lambda: daemon._journal.entry(first.cid) is not None, "the first job")
+        bodies = [world.job("echo I ran"), world.job("echo I ran"), world.job("echo I ran")]
+        for body in bodies:
+            world.end.command(spoke, body, ttl_s=10)
+        renewed, _, cancelled = bodies
+        world.end.wait(lambda: all(daemon._journal.entry(body.cid) for body in bodies), "the others")
+        before = daemon._journal.entry(renewed.cid)
+        assert before.state is State.ACCEPTED
+        world.end.command(spoke, renewed, ttl_s=900)
+        world.end.cancel(spoke, cancelled.cid)
+        assert world.end.result(cancelled.cid).state == "cancelled"
+        world.end.wait(lambda: daemon._journal.entry(renewed.cid).exp > before.exp, "its new time")
+        world.end.wait(lambda: daemon.uplink.now() > before.exp, "the former time to pass")
+        gate.touch()
+        states = [world.end.result(body.cid).state for body in bodies]
+        assert states == ["succeeded", "expired", "cancelled"]
+        assert not folder_of(world, cancelled.cid).exists()
