@@ -41,6 +41,7 @@ class BrokerSide:
     connection: AmqpConnection | None = None
     _owners: dict[str, str] = field(default_factory=dict)
     _is_set_up: bool = False
+    _altered: set[str] = field(default_factory=set)
 
     @property
     def is_ready(self) -> bool:
@@ -105,7 +106,9 @@ class BrokerSide:
 
     def _make(self, row: Consumer) -> bool:
         if not self.parts.seals.holds(row):
-            logger.error("consumer row was altered; it gets no account", extra={"consumer": row.id})
+            if row.id not in self._altered:
+                self._altered.add(row.id)
+                logger.error("consumer row was altered; it gets no account", extra={"consumer": row.id})
             return False
         # Its queue first: who can log in finds it, and from the first moment on.
         self.parts.admin.declare(topology.consumer_topology(row.id))

@@ -47,6 +47,7 @@ from hub.storage.models.table import canonical_json
 from hub.storage.seals import RowSeals
 from hub.storage.vault import Vault
 from wire.connection import Connection, Delivery, Outgoing, Subscription
+from wire.crash import crash_point
 from wire.errors import ConnectionLost, WireError
 from wire.integration_topology import ANSWERS, HUB_COMMANDS, answers_queue, consumer_of
 
@@ -139,6 +140,7 @@ class CommandDesk:
                 answer = self._done(self._command(delivery, sender, envelope))
         except HubError as error:
             answer = _refusal(command_id, error)
+        crash_point("command.done")
         if sender is not None and sender.answer_to:
             self._answer(link, sender, answer)
         if answer.outcome is not Outcome.ACCEPTED and not answer.duplicate:
@@ -163,6 +165,7 @@ class CommandDesk:
                 stop.wait(_TAKE_S)
                 subscription.reject(delivery, requeue=True)
             else:
+                crash_point("command.answered")
                 subscription.ack([delivery])
 
     # Who sends it, and whether it is a command

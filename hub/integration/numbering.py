@@ -15,6 +15,7 @@ from hub.integration.event_types import Named
 from hub.integration.telling import Telling, telling
 from hub.storage.database import is_postgres, write_tx
 from hub.storage.models import Event, EventCursor, EventSource, IntegrationEvent, Project, new_row_id
+from wire.crash import crash_point
 from wire.integration_topology import NOWHERE, event_key, word
 
 SCHEMAS_PATH = "/api/v1/integration/schemas"
@@ -71,6 +72,7 @@ def make_events(origin: Origin, limit: int, fence: Callable[[], None]) -> int:
             return 0  # Another node was faster.
         _store(origin, drafts)
         EventCursor.update(made=rows[-1].seq).where(EventCursor.id == 1).execute()
+    crash_point("events.made")
     return len(rows)
 
 

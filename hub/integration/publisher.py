@@ -22,6 +22,7 @@ from hub.integration.numbering import Origin, make_events
 from hub.storage.database import connection, write_tx
 from hub.storage.models import EventCursor, EventSource, IntegrationEvent
 from wire.connection import Outgoing
+from wire.crash import crash_point
 from wire.errors import WireError
 from wire.integration_topology import EVENTS, NOWHERE
 
@@ -54,6 +55,8 @@ class EventPublisher:
 
     def __init__(self, parts: PublisherParts) -> None:
         self._parts = parts
+        # Whether all that was made is published, as far as this node knows: then there is nothing to look up.
+        self._is_even = False
 
     def run(self, stop: StopEvent) -> None:
         """Publish until told to stop; with the broker away it waits, and tries again."""
@@ -61,8 +64,7 @@ class EventPublisher:
         try:
             while not stop.is_set():
                 try:
-                    with connection():
-                        busy = self._parts.mine() and self.work()
+                    busy = self._turn()
                     pause_s = _FIRST_PAUSE_S
                     if not busy:
                         stop.wait(_IDLE_S)
@@ -72,6 +74,13 @@ class EventPublisher:
                     pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         finally:
             self._parts.broker.close()
+
+    def _turn(self) -> bool:
+        with connection():
+            if self._parts.mine():
+                return self.work()
+        self._is_even = False
+        return False
 
     def work(self) -> bool:
         """One round; whether there was anything to do.
@@ -84,7 +93,11 @@ class EventPublisher:
         if not broker.is_ready:
             broker.set_up()
         broker.sweep()
+        if self._is_even and not made:
+            return False
+        self._is_even = False
         sent = sum(self._send(part) for part in self._parts_of(due_events(BATCH)))
+        self._is_even = not sent
         return bool(made or sent)
 
     def _parts_of(self, rows: Sequence[Any]) -> Iterator[list[Any]]:
@@ -113,6 +126,7 @@ class EventPublisher:
                 confirmed += 1
         finally:
             if confirmed:
+                crash_point("events.confirmed")
                 self._note(rows[confirmed - 1].seq)
         return confirmed
 

@@ -135,6 +135,10 @@ class IntegrationWorld:
             while self.publisher.work():
                 continue
 
+    def start_again(self) -> None:
+        """The publisher of a new process, which knows what stands in the rows alone."""
+        self.publisher = EventPublisher(PublisherParts(self.side, lambda: self.origin[0]))
+
     def work_commands(self, count: int) -> None:
         link = self.side.connection
         assert link is not None

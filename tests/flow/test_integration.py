@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.points import trials
 from tests.services.requires import requires
 from tests.services.whole import end, until
 from wire import integration_topology as topology
 from wire.amqp import AmqpConnection
+from wire.connection import Outgoing, Properties
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 
@@ -29,11 +31,12 @@ class Stranger:
         self.account, self.password = made["consumer"], made["password"]
         self.kept = folder / "kept.jsonl"
         self.log = folder / "consumer.log"
-        key = whole.call("POST", "/api-keys", {"name": name, "scopes": ["event.view"]})["key"]
+        scopes = ["event.view", "deployment.create", "project.view"]
+        self.key = whole.call("POST", "/api-keys", {"name": name, "scopes": scopes})["key"]
         self.environ = {
             "PATH": os.environ["PATH"],
             "MANYARM_URL": whole.url,
-            "MANYARM_API_KEY": key,
+            "MANYARM_API_KEY": self.key,
             "MANYARM_CONSUMER": f"{self.account['user']}:{self.password}:{self.account['events_queue']}",
         }
         self.process = None
@@ -48,6 +51,12 @@ class Stranger:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
+
+    def connect(self):
+        """A second program under the same account."""
+        address = self.whole.environ["MANYARM_BROKER_BIND"]
+        url = f"amqp://{self.account['user']}:{self.password}@{address}/{topology.VHOST}"
+        return AmqpConnection(url, name="program", heartbeat_s=10)
 
     def kill(self):
         self.process.kill()
@@ -108,7 +117,7 @@ def test_a_consumer_that_knows_the_published_schemas_alone_misses_nothing(whole,
 
     program.kill()
     tasks.append(deploy(whole, project))
-    lost = take_away(whole, program, 3)
+    lost = take_away(program, 3)
     program.start()
     tasks.append(deploy(whole, project))
     program.until_kept("succeeded", 5)
@@ -126,15 +135,87 @@ def test_a_consumer_that_knows_the_published_schemas_alone_misses_nothing(whole,
     whole.manyarm("integration", "remove", "stranger")
 
 
+@pytest.fixture(scope="module")
+def crash(whole):
+    """Tells the hub where to end itself."""
+    order = whole.folder / "crash"
+
+    def tell(point):
+        part = order.with_suffix(".part")
+        part.write_text(point)
+        part.rename(order)
+
+    yield tell
+    order.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def program(whole, tmp_path_factory):
+    made = Stranger(whole, tmp_path_factory.mktemp("crashes"), "amid crashes")
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.kill()
+    whole.manyarm("integration", "remove", "amid crashes")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("row", trials("integration"))
+def test_an_engine_that_ends_there_misses_no_event_and_does_no_command_twice(whole, project, program, crash, row):
+    program.start()
+    before = whole.part("hub")
+    if row.amid == "events":
+        crash(row.point)
+        tasks = [deploy(whole, project)]
+        found = "whole"
+    else:
+        version = whole.json("release", "create", project, "--json")["version"]
+        crash(row.point)
+        # Answered before it ended, it is answered once more when the command comes again.
+        count = 2 if row.name == "command.answered" else 1
+        answers = ask(program, {"project": project, "release": version, "environment": "Test"}, count)
+        found = {answer["outcome"] for answer in answers}.pop()
+        tasks = list({answer["task"] for answer in answers})
+        made = whole.call("GET", "/deployments?limit=1000")["items"]
+        assert [each["task"] for each in made if each["release"] == version] == tasks
+    assert found in row.ends
+    until(lambda: not (whole.folder / "crash").exists(), "the point was not reached", 120)
+    until(lambda: all(verbs(program.events(), task) == ["requested", "succeeded"] for task in tasks), "not told", 120)
+    until(lambda: whole.part("hub") != before, "the engine was not started again", 120)
+    assert program.leave()["missed"] == 0
+
+
+def ask(program, order, count):
+    """Send a command; the answers' data."""
+    link = program.connect()
+    try:
+        queue = link.consume(program.account["answers_queue"], prefetch=10)
+        event = {
+            "specversion": "1.0", "id": "1", "source": "/test", "type": "org.manyarm.deployment.request.v1",
+            "idempotencykey": order["release"], "data": order,
+        }  # fmt: skip
+        said = Properties(
+            content_type="application/cloudevents+json",
+            reply_to=program.account["answers_queue"],
+            headers={"authorization": f"Bearer {program.key}"},
+        )
+        message = Outgoing(topology.COMMANDS, topology.REQUEST_KEY, json.dumps(event).encode(), properties=said)
+        link.publish(message).result(60)
+        taken = [each for _ in range(count) for each in queue.take(1, 120)]
+        assert len(taken) == count
+        queue.ack(taken)
+        queue.close()
+        return [json.loads(each.body)["data"] for each in taken]
+    finally:
+        link.close()
+
+
 def verbs(events, task):
-    return [event["type"].split(".")[3] for event in events if event["data"]["task"] == task]
+    return [event["type"].split(".")[3] for event in events if event["data"].get("task") == task]
 
 
-def take_away(whole, program, count):
+def take_away(program, count):
     """As a queue that ran over would: events are gone, and nobody says so."""
-    address = whole.environ["MANYARM_BROKER_BIND"]
-    url = f"amqp://{program.account['user']}:{program.password}@{address}/{topology.VHOST}"
-    link = AmqpConnection(url, name="thief", heartbeat_s=10)
+    link = program.connect()
     try:
         queue = link.consume(program.account["events_queue"], prefetch=1)
         for _ in range(count):

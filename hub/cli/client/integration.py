@@ -8,7 +8,6 @@ import click
 
 from hub.cli.client import printing
 from hub.cli.client.hub_api import HubApi, api, part
-from hub.cli.ending import CommandFailed, Status
 
 COLUMNS = ("name", "state", "projects", "commands", "user", "created_at")
 _READY_S = 30.0
@@ -89,7 +88,7 @@ def _when_ready(hub: HubApi, consumer_id: str) -> Any:
         if found["state"] == "ready":
             return found
         if time.monotonic() > deadline:
-            raise CommandFailed(
-                "the account is not there yet; the hub makes it when the broker is back", Status.TIMED_OUT
-            )
+            # What is shown once must be shown now.
+            click.echo("The account is not there yet; the hub makes it when the broker is back.", err=True)
+            return found
         time.sleep(_LOOK_S)

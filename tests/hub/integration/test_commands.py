@@ -227,7 +227,7 @@ def test_a_dead_letter_shows_neither_token_nor_values(ready, crm):
     for letter in ready.dead_letters(2):
         everything = letter.body.decode() + json.dumps(dict(letter.properties.headers))
         assert crm.token not in everything
-        assert crm.token.split("_")[2] not in everything
+        assert crm.token[13:56] not in everything
         assert "canary-7" not in everything
     with connection():
         assert all(crm.token.encode() not in bytes(row.answer_sealed) for row in IntegrationCommand.select())

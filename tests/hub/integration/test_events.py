@@ -2,18 +2,23 @@
 
 import json
 import re
+import threading
 from collections import defaultdict
 from dataclasses import replace
 
 import pytest
+from peewee import fn
 
+from hub.broker.errors import BrokerError
 from hub.events.record import record
 from hub.integration.event_types import EVENT_TYPES
-from hub.integration.numbering import prune
+from hub.integration.numbering import make_events, prune
 from hub.storage.database import connection, write_tx
-from hub.storage.models import Deployment, EventCursor, IntegrationEvent, Task, now_ms
+from hub.storage.models import Deployment, Event, EventCursor, IntegrationEvent, Task, now_ms
 from tests.fakes.json_schema import faults
+from tests.services.whole import until
 from wire import integration_topology as topology
+from wire.errors import WireError
 
 SECRETS = {
     "person": "kaspar-von-hauser",
@@ -320,12 +325,12 @@ def test_what_no_broker_has_confirmed_is_kept_however_old_it_is(ready):
 def test_a_hub_that_dies_between_publishing_and_noting_it_publishes_the_same_again(ready):
     program = ready.program()
     deploy(ready, "Shop")
-    before = None
     with connection():
         before = EventCursor.get_by_id(1).published
     ready.publish()
     with connection(), write_tx():
         EventCursor.update(published=before).where(EventCursor.id == 1).execute()
+    ready.start_again()
     ready.publish()
     heard = program.take(topology.events_queue(program.id), 4)
     assert [delivery.body for delivery in heard[:2]] == [delivery.body for delivery in heard[2:]]
@@ -344,3 +349,69 @@ def test_a_restored_hub_numbers_in_a_source_of_its_own(ready):
         ("2", 1),
         ("2", 2),
     ]
+
+
+def test_a_broker_that_lost_everything_is_laid_out_anew_and_what_it_lost_is_given_again(ready):
+    """Its accounts, queues and bindings come back by themselves; what lay in the queues the numbers show to be missing."""
+    program = ready.program(projects=["Shop"])
+    deploy(ready, "Shop")
+    ready.publish()
+    ready.admin._call("DELETE", f"vhosts/{topology.VHOST}")
+    ready.admin.remove_user(program.user)
+    until(lambda: not ready.side.is_ready, "the hub did not notice")
+    deploy(ready, "Shop")
+    until(lambda: published(ready), "the hub did not lay it out anew", 90)
+    heard = program.hear(2)
+    first = int(heard[0]["sequence"])
+    lost = ready.hub.get(f"/integration/events?source={heard[0]['source']}&after={first - 3}&limit=2").json["items"]
+    assert [event["id"] for event in lost] == [json.loads(row.body)["id"] for row in program.stored()[:2]]
+
+
+def published(world):
+    """Whether a round of the publisher went through; with the broker away it says so and nothing is lost."""
+    try:
+        world.publish()
+    except (BrokerError, WireError):
+        return False
+    return True
+
+
+def test_every_queue_of_an_integration_has_its_limits(ready):
+    """What a consumer does not fetch goes from the head on; what it sends and nobody takes comes back to it."""
+    program = ready.program()
+    listed = ready.admin._call("GET", f"queues/{topology.VHOST}?disable_stats=true")
+    by_name = {entry["name"]: (entry["type"], entry.get("policy")) for entry in listed}
+    assert by_name[topology.events_queue(program.id)] == ("quorum", "consumer-events")
+    assert by_name[program.answers] == ("classic", "consumer-answers")
+    assert by_name[topology.HUB_COMMANDS] == ("quorum", "hub-commands")
+    assert by_name[topology.HUB_DEAD] == ("classic", "hub-dead")
+
+
+def test_two_nodes_that_number_at_once_give_each_number_once(world_on_each):
+    """Both read the same rows; whoever comes second to the cursor makes nothing of them."""
+    made_project(world_on_each, "Twice")
+    world_on_each.publish()
+    project = world_on_each.hub.get("/projects/Twice").json["id"]
+    with connection(), write_tx():
+        for _ in range(60):
+            record("project.update", f"project:{project}", actor="system", project=project, detail={"name": "Twice"})
+    begin = threading.Barrier(3)
+
+    def node():
+        begin.wait()
+        with connection():
+            until(lambda: not make_events(world_on_each.origin[0], 7, lambda: None) and not behind(), "not made")
+
+    nodes = [threading.Thread(target=node) for _ in range(3)]
+    for each in nodes:
+        each.start()
+    for each in nodes:
+        each.join(60)
+    with connection():
+        source = world_on_each.origin[0].source(project)
+        found = IntegrationEvent.select(IntegrationEvent.sequence).where(IntegrationEvent.source == source)
+        assert sorted(row.sequence for row in found) == list(range(1, 62))
+
+
+def behind():
+    return Event.select(fn.MAX(Event.seq)).scalar() > EventCursor.get_by_id(1).made
