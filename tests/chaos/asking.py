@@ -12,10 +12,6 @@ _PATIENCE_S = 20.0
 _PAUSE_S = 0.5
 
 
-class Refused(Exception):
-    """The hub understood, and says no; the message is its answer."""
-
-
 @dataclass
 class Asked:
     """One request for work: its question, and the task that was promised, once it was."""
@@ -25,6 +21,7 @@ class Asked:
     body: dict[str, Any]
     task: str | None = None
     cancelled: bool = False
+    refusal: str = ""
     tries: int = field(default=0)
 
 
@@ -37,17 +34,13 @@ class Caller:
         self._ended: set[str] = set()
 
     def ask(self, asked: Asked) -> bool:
-        """Once; whether it was answered with a task.
-
-        Raises:
-            Refused: A 4xx that is no matter of waiting.
-        """
+        """Once; whether it was answered with a task. A 4xx that is no matter of waiting is kept as its refusal."""
         asked.tries += 1
         status, answer = self._send("POST", asked.path, asked.body, asked.key)
         if status in {200, 201}:
             asked.task = str(answer["task"])
         elif 400 <= status < 500 and status not in {408, 425, 429}:
-            raise Refused(f"{asked.path} {asked.key}: {status} {answer}")
+            asked.refusal = f"{status} {answer.get('detail', answer)}"
         return asked.task is not None
 
     def cancel(self, task: str) -> bool:

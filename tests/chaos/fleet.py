@@ -227,8 +227,13 @@ class Fleet(Conformance):
         return everybody | {group} | ({"relay"} if target == "listening" else set())
 
     def until_whole(self) -> None:
-        """Everybody is at work again."""
-        until(lambda: "Ready." in (self.folder / "up.log").read_text(), "the hub does not come back", 120)
+        """Everybody is at work again; whoever ends for good is started, as a machine's own daemon would."""
+
+        def ready() -> bool:
+            self.start_what_is_down()
+            return "Ready." in (self.folder / "up.log").read_text()
+
+        until(ready, "the hub does not come back", 180)
         for name in self.names:
             self.until_healthy(name)
 

@@ -15,6 +15,7 @@ import psutil
 from runner.contract.errors import SpoolDamaged
 from runner.contract.spool import CHAIN_START, read_records
 from spokes.agent.job_folder import supervisor_of
+from tests.chaos.asking import Asked
 from tests.chaos.evidence import Case, Evidence, Hub, Journal, Request, Spool
 from tests.chaos.fleet import Fleet, reader
 from tests.chaos.light import spool_of
@@ -47,15 +48,13 @@ class Gathering:
         self._since_ms = since_ms
         self._spans = spans
 
-    def case(self, asked: Sequence[tuple[str, str | None, bool]]) -> Case:
-        """All of it.
-
-        Args:
-            asked: Of each request its key, the task that was promised, and whether somebody cancelled that.
-        """
+    def case(self, asked: Sequence[Asked]) -> Case:
+        """All of it."""
         states = self._task_states()
-        requests = tuple(Request(key, task, states.get(task or "", ""), cancelled) for key, task, cancelled in asked)
-        promised = {task for _, task, _ in asked}
+        requests = tuple(
+            Request(one.key, one.task, states.get(one.task or "", one.refusal), one.cancelled) for one in asked
+        )
+        promised = {one.task for one in asked}
         strangers = tuple(task for task in states if task not in promised)
         return Case(tuple(self._jobs()), requests, strangers, tuple(self.residue()))
 

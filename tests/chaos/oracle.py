@@ -132,7 +132,9 @@ def _log(job: Evidence, hub: Hub) -> Iterator[_Fault]:
 def _of_request(request: Request) -> Iterator[Finding]:
     what = f"request {request.key}"
     if request.task is None:
-        yield Finding(Kind.LOST, what, "nobody ever answered it")
+        yield Finding(
+            Kind.LOST, what, f"it was refused: {request.state}" if request.state else "nobody ever answered it"
+        )
     elif request.state not in _TASK_ENDED:
         yield Finding(Kind.LOST, what, f"its task {request.task} is {request.state or 'nowhere'}")
     elif request.state == "cancelled" and not request.cancelled:

@@ -20,13 +20,14 @@ from tests.chaos.faults import Struck, struck_by
 from tests.chaos.fleet import PROJECT, VERSIONS, Fleet
 from tests.chaos.gathering import FaultSpan, Gathering
 from tests.chaos.memory import Memory
+from tests.chaos.oracle import findings
 from tests.chaos.witness import script
 
 _TICK_S = 0.2
 _UNFINISHED_MAX = 40
 _AFTERMATH_S = 45.0
 _END_S = 240.0
-_SETTLE_S = 60.0
+_SETTLE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,14 @@ class Soak:
         tasks = [asked.task for asked in self.asked if asked.task is not None]
         self._until_all_have_ended(caller, tasks)
         gathering = Gathering(self.fleet, since_ms, self.spans)
-        _settle(gathering)
-        return gathering.case([(asked.key, asked.task, asked.cancelled) for asked in self.asked])
+        return self._settled(gathering)
+
+    def _settled(self, gathering: Gathering) -> Case:
+        """Clearing and the last of the logs come after the reports: what is still wrong after a while stays wrong."""
+        ends = time.monotonic() + _SETTLE_S
+        while findings(case := gathering.case(self.asked)) and time.monotonic() < ends:
+            time.sleep(2)
+        return case
 
     # Faults
 
@@ -166,10 +173,3 @@ class Soak:
         while (open_tasks := left()) and time.monotonic() < deadline:
             self.say(f"{len(open_tasks)} tasks have not ended yet")
             time.sleep(2)
-
-
-def _settle(gathering: Gathering) -> None:
-    """Clearing comes after the report: wait for it, and leave it to the oracle if it does not come."""
-    ends = time.monotonic() + _SETTLE_S
-    while time.monotonic() < ends and any(True for _ in gathering.residue()):
-        time.sleep(0.5)

@@ -120,6 +120,7 @@ def test_each_kind_of_disagreement_is_found(job, kind, words):
     ("case", "kind", "words"),
     [
         (Case((), (Request("k", None),)), Kind.LOST, "nobody ever answered"),
+        (Case((), (Request("k", None, "404 no such target"),)), Kind.LOST, "404 no such target"),
         (Case((), (Request("k", "t", "running"),)), Kind.LOST, "is running"),
         (Case((), (Request("k", "t", ""),)), Kind.LOST, "is nowhere"),
         (Case((), (Request("k", "t", "cancelled"),)), Kind.FALSE, "nobody cancelled it"),
