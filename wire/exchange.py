@@ -104,9 +104,18 @@ def seal_to_spoke(
 
 
 def open_from_spoke(
-    frame: bytes, keys: KeyDirectory, boxes: Sequence[BoxKey], hub_id: str, now_s: int, *, minimum: int = 1
+    frame: bytes,
+    keys: KeyDirectory,
+    boxes: Sequence[BoxKey],
+    hub_id: str,
+    now_s: int,
+    *,
+    latest_s: int = 0,
+    minimum: int = 1,
 ) -> Received:
     """A spoke's message: who sent it is `signer.owner`, decided by the key.
+
+    `latest_s`: what a spoke may take for the present, where our clock was set back since it was told.
 
     The time of a hello is not judged, for a spoke has no trusted time before it is welcomed: its freshness is shown by
     the heartbeat that echoes the hub's nonce.
@@ -118,7 +127,7 @@ def open_from_spoke(
         check_address(verified.header, aud=hub_id, iss=verified.signer.owner)
         check_span(verified.header)
         if verified.kind is not MessageType.HELLO:
-            check_time(verified.header, now_s)
+            check_time(verified.header, now_s, latest_s)
         return open_body(verified, boxes)
 
 
@@ -238,8 +247,8 @@ def check_span(header: Header) -> None:
         raise Refused(Code.ENV_TTL, f"valid for {header.exp - header.iat} s; 1 to {TTL_MAX_S} are allowed")
 
 
-def check_time(header: Header, now_s: int) -> None:
-    if header.iat > now_s + SKEW_S:
+def check_time(header: Header, now_s: int, latest_s: int = 0) -> None:
+    if header.iat > max(now_s, latest_s) + SKEW_S:
         raise Refused(Code.ENV_FUTURE, f"made {header.iat - now_s} s from now")
     if header.exp <= now_s:
         raise Refused(Code.ENV_EXPIRED, f"expired {now_s - header.exp} s ago")

@@ -71,15 +71,19 @@ class LogFetches:
         self._parts = parts
         self._wake = wake
 
-    def look_at(self, job: Any, wait_ms: int) -> None:
-        """Something of this job's log may be missing; inside `write_tx`."""
+    def look_at(self, job: Any, wait_ms: int, *, ended: bool = False) -> None:
+        """Something of this job's log may be missing; inside `write_tx`.
+
+        `ended`: its outcome says how long the log is, so what is missing at its end can be named now.
+        """
         now_ms = self._parts.clock_ms()
         columns = {"id": new_row_id(), "job": job.id, "task": job.task, "created_at": now_ms}
         times = {"due_at": now_ms + wait_ms, "deadline_at": now_ms + _DEADLINE_MS}
         LogFetch.insert(**columns, **times).on_conflict_ignore().execute()
-        # One that was done once begins again with the tries that it has left; what was given up stays so.
+        # One that was done once begins again with the tries that it has left; what was given up stays so, but its end.
+        over = [FetchState.DONE, FetchState.GIVEN_UP] if ended else [FetchState.DONE]
         LogFetch.update(state=FetchState.OPEN, **times).where(
-            LogFetch.job == job.id, LogFetch.state == FetchState.DONE
+            LogFetch.job == job.id, LogFetch.state.in_(over)
         ).execute()
 
     def answered(self, order: str, result: Result) -> None:

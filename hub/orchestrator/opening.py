@@ -7,8 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from peewee import fn
+
 from hub.orchestrator.parts import Carriers, EngineParts
 from hub.orchestrator.quarantine import QuarantineRing
+from hub.storage.models import Spoke
 from wire.connection import Delivery
 from wire.envelope import MessageType
 from wire.errors import Code, Refused
@@ -48,6 +51,7 @@ class Door:
         self._quarantine = quarantine
         self._keys = _RecentKeys(parts.keys)
         self._carriers = _RecentCarriers(parts.carriers)
+        self._latest = _LatestTime()
 
     def open(self, deliveries: Sequence[Delivery]) -> list[Opened]:
         """Those that are what they should be, in order; the others are refused and need only be acknowledged."""
@@ -55,13 +59,14 @@ class Door:
             return []
         boxes = self._parts.boxes()
         hub_id = self._parts.trust().hub_id
-        now_s = self._parts.clock_ms() // 1000
+        now_ms = self._parts.clock_ms()
+        now_s, latest_s = now_ms // 1000, self._latest.ms(now_ms) // 1000
         opened: list[Opened] = []
         for delivery in deliveries:
             code = _distrust(delivery)
             if code is None:
                 try:
-                    received = open_from_spoke(delivery.body, self._keys, boxes, hub_id, now_s)
+                    received = open_from_spoke(delivery.body, self._keys, boxes, hub_id, now_s, latest_s=latest_s)
                     _check_key(received)
                     self._check_carrier(delivery, received.signer.owner)
                     self._check_epoch(received)
@@ -96,6 +101,27 @@ class Door:
 
     def refuse(self, delivery: Delivery, code: Code | str) -> None:
         self._quarantine.add(delivery, str(code))
+
+
+class _LatestTime:
+    """The present as our clock would show it had it never been set back.
+
+    Spokes go by the time of their welcome: when our clock is set back by minutes, all that they say would be from the
+    future until they are welcomed anew, half a day later, and be lost.
+    """
+
+    def __init__(self) -> None:
+        self._behind_ms: int | None = None
+
+    def ms(self, now_ms: int) -> int:
+        """`now_ms`: what the clock shows."""
+        steady_ms = time.monotonic_ns() // 1_000_000
+        if self._behind_ms is None:
+            # It may have been set back while nobody served.
+            seen_ms = Spoke.select(fn.MAX(Spoke.last_seen_at)).scalar() or 0
+            self._behind_ms = seen_ms - steady_ms
+        self._behind_ms = max(self._behind_ms, now_ms - steady_ms)
+        return steady_ms + self._behind_ms
 
 
 class _RecentKeys:

@@ -49,7 +49,19 @@ from wire.messages import Ack, AckState, EndState, Op, Reject, Result
 logger = logging.getLogger(__name__)
 
 # The hub can mend these by sealing the same job anew; all others end the job as refused.
-_SEAL_ANEW = frozenset({Code.ENV_SEAL, Code.ENV_SESSION, Code.ENV_SEQ, Code.ENV_EPOCH, Code.ENV_KEY, Code.ENV_EXPIRED})
+_SEAL_ANEW = frozenset(
+    {
+        Code.ENV_SEAL,
+        Code.ENV_SESSION,
+        Code.ENV_SEQ,
+        Code.ENV_EPOCH,
+        Code.ENV_KEY,
+        Code.ENV_EXPIRED,
+        Code.ENV_FUTURE,
+    }
+)
+# Our clock was set since the spoke was welcomed: to its own, everything is early, or late.
+_OTHER_TIME = frozenset({Code.ENV_EXPIRED, Code.ENV_FUTURE})
 _REPUBLISH_MAX = 10
 _ALARMS_A_MINUTE = 20
 _STOPPED_HELD_MS = 1_000
@@ -216,7 +228,7 @@ class Replies:
             words = "LOG_GAP: the end of the log is not what the target's result says"
             say(self._parts.vault, job.task, now_ms, Level.WARNING, words, job.step, job.target_name)
         if job.log_next_record < body.records:
-            self._fetches.look_at(job, self._parts.limits.log_late_ms)
+            self._fetches.look_at(job, self._parts.limits.log_late_ms, ended=True)
         heard.ended.add(opened.cid)
         heard.columns[opened.cid] = {
             "result_sha256": digest,
@@ -298,7 +310,7 @@ class Replies:
             log = {"records": body.records, "chain": body.chain, "log_state": _log_state(job, body)}
             Job.update(result_sha256=digest, **log).where(Job.id == job.id).execute()
             if job.log_next_record < body.records:
-                self._fetches.look_at(job, self._parts.limits.log_late_ms)
+                self._fetches.look_at(job, self._parts.limits.log_late_ms, ended=True)
             return
         self._alarm(opened, Code.REPLY_STATE, f"a second end: {body.state}")
 
@@ -315,6 +327,9 @@ class Replies:
         IssuedFrame.update(refused=True).where(IssuedFrame.frame_sha256 == issued.frame_sha256).execute()
         if body.code == Code.ENV_SESSION:
             _leave_session(issued, opened)
+        elif body.code in _OTHER_TIME:
+            # It says hello anew, and is welcomed with the time of now.
+            SpokeSession.update(live=False).where(SpokeSession.nonce == issued.ses).execute()
         job = Job.get_or_none(Job.id == issued.cid)
         if job is None and body.code not in _SEAL_ANEW:
             self._fetches.refused(issued.cid, body.code)

@@ -48,6 +48,10 @@ _DEEDS_AT_ONCE = 16
 _NOT_FOR_US = frozenset({Code.ENV_AUD, Code.ENV_ISS})
 
 
+# The hub has lost count of us, seals to a key of ours that is gone, or its clock was set: a welcome brings the time.
+_ASK_ANEW = frozenset({Code.ENV_SEQ, Code.ENV_SEAL, Code.ENV_FUTURE, Code.ENV_EXPIRED})
+
+
 @dataclass(frozen=True, slots=True)
 class Post:
     """What a service keeps beside mailbox and executor.
@@ -321,8 +325,7 @@ class SpokeService:
             self._executor.answer(entry)
         else:
             self._reject(refusal.mid, refusal.code, refusal.detail)
-        if refusal.code in {Code.ENV_SEQ, Code.ENV_SEAL}:
-            # The hub has lost count of us, or seals to a key of ours that is gone: a hello tells it.
+        if refusal.code in _ASK_ANEW:
             self._post.presence.ask_anew()
         if refusal.code is Code.TRUST_EXPIRED:
             self._post.trust.catch_up_soon(self._uplink)

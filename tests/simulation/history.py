@@ -6,42 +6,28 @@ points_of(seed)              how many places it has where a process may be kille
 """
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from hub.orchestrator.plan import DeploymentPlan, PlannedJob, PlannedStep, PlannedTarget
 from hub.orchestrator.states import Condition
-from hub.states import TASK_ENDED, JobState
 from runner.contract.job import Named, ReleaseRef
 from tests.simulation.broker_model import Broker, Trouble
-from tests.simulation.hub_model import Hub, JobRow
+from tests.simulation.faults import TROUBLE_ENDS_MS, Fault, People, Stage, drawn_fault, plan_fault
+from tests.simulation.hub_model import Hub
+from tests.simulation.hub_rows import Rows
 from tests.simulation.machine_model import Machine, Script
 from tests.simulation.spoke_model import Spoke
-from tests.simulation.world import Actor, World
+from tests.simulation.verdict import wrongs
+from tests.simulation.world import World
 from wire.messages import Limits
 
-# Nothing breaks after this; what is left must come to its end by itself.
-TROUBLE_ENDS_MS = 240_000
-LIMIT_MS = 3_600_000
-PICKUP_S, WALL_S, GRACE_S = 60, 20, 2
+LIMIT_MS = 14_400_000
+QUIET_MS = 7_200_000
+PICKUP_S, WALL_S, GRACE_S = 90, 20, 2
 PASSING_MS = 5_000
-
-
-@dataclass(slots=True)
-class Fault:
-    """`at`: milliseconds, or for a kill the number of the point."""
-
-    kind: str
-    at: int
-    whom: int = 0
-    length_ms: int = 0
-
-    def __str__(self) -> str:
-        if self.kind == "kill":
-            return f"kill at point {self.at}"
-        return f"{self.kind} at {self.at / 1000:.1f} s" + (
-            f" for {self.length_ms / 1000:.1f} s" if self.length_ms else ""
-        )
+_PASSES = frozenset({"cut", "broker", "freeze", "clock"})
+HUBS = ("the hub", "the other hub")
 
 
 @dataclass(slots=True)
@@ -53,6 +39,7 @@ class History:
     spokes: tuple[str, ...]
     faults: list[Fault]
     trouble: Trouble
+    engines: int
 
 
 @dataclass(slots=True)
@@ -69,7 +56,8 @@ def tell(
     seed: int,
     without: Collection[int] = (),
     *,
-    kills: Collection[int] | None = None,
+    kills: Collection[int] = (),
+    faultless: bool = False,
     story: bool = False,
     hub_kind: type[Hub] = Hub,
     spoke_kind: type[Spoke] = Spoke,
@@ -79,36 +67,41 @@ def tell(
     Args:
         seed: From which all follows.
         without: Numbers of faults that do not happen.
-        kills: Instead of every fault of the seed: kills at these points and nothing else.
+        kills: Besides the faults of the seed: kills at these points.
+        faultless: Nothing of the seed goes wrong.
         story: Keep what happened in words.
         hub_kind, spoke_kind: Who plays; worse ones show that the verdict sees it.
     """
     history = _drawn(seed)
-    if kills is None:
-        faults = [fault for number, fault in enumerate(history.faults) if number not in without]
-    else:
-        faults, history.trouble = [Fault("kill", point) for point in kills], Trouble()
+    faults = [] if faultless else [fault for number, fault in enumerate(history.faults) if number not in without]
+    faults += [Fault("kill", point) for point in kills]
+    if faultless:
+        history.trouble = Trouble()
     world = World(seed, frozenset(fault.at for fault in faults if fault.kind == "kill"), told=story)
     broker = Broker(world, history.trouble)
-    hub = hub_kind(world, broker, history.plan)
+    rows = Rows(history.plan)
+    hubs = [hub_kind(world, broker, rows, name) for name in HUBS[: history.engines]]
+    for hub in hubs:
+        hub.others = [other for other in hubs if other is not hub]
     spokes = [spoke_kind(world, broker, Machine(world, name, history.scripts)) for name in history.spokes]
-    for actor in (hub, *spokes):
+    for actor in (*hubs, *spokes):
         actor.after(world.chance.randrange(1_000), actor.begin)
-    people = _People(world, hub)
-    people.after(2_000, people.ask, hub.start_task)
+    people = People(world, hubs)
+    people.after(2_000, people.ask, hub_kind.start_task)
+    stage = Stage(broker, hubs, spokes, people)
     for fault in faults:
-        _plan_fault(fault, broker, hub, spokes, people)
+        plan_fault(fault, stage)
     broker.after(TROUBLE_ENDS_MS, broker.behave)
-    world.run(lambda: _is_quiet(world, hub, spokes), LIMIT_MS)
-    wrong = _wrongs(hub, spokes, broker, excused=_excuses(world, hub, faults))
+    world.run(lambda: _is_quiet(world, rows, spokes), LIMIT_MS)
+    wrong = wrongs(rows, spokes, excused=_excuses(world, faults), deaf=_may_be_deaf(world, faults))
     return Told(wrong, faults, world.points, world.story or [])
 
 
-def minimal(seed: int) -> tuple[int, ...]:
+def minimal(seed: int, *, hub_kind: type[Hub] = Hub, spoke_kind: type[Spoke] = Spoke) -> tuple[int, ...]:
     """The faults that a wrong history can do without, as many as possible."""
     without: tuple[int, ...] = ()
     for number in range(len(_drawn(seed).faults)):
-        if tell(seed, (*without, number)).wrong:
+        if tell(seed, (*without, number), hub_kind=hub_kind, spoke_kind=spoke_kind).wrong:
             without = (*without, number)
     return without
 
@@ -130,9 +123,14 @@ def _drawn(seed: int) -> History:
         runner="",
     )
     scripts = {cid: _script(chance) for step in steps for job in step.jobs for cid in job.attempts}
-    faults = [_fault(chance) for _ in range(chance.choice((0, 1, 1, 2, 3, 5)))]
-    trouble = Trouble(chance.choice((0, 0.2)), chance.choice((0, 0.1)), chance.choice((0, 0.1)))
-    return History(plan, scripts, spokes, faults, trouble)
+    faults = [drawn_fault(chance) for _ in range(chance.choice((0, 1, 1, 2, 3, 5)))]
+    trouble = Trouble(
+        twice=chance.choice((0, 0.2)),
+        slow=chance.choice((0, 0.1)),
+        confirm_lost=chance.choice((0, 0.1)),
+        log_lost=chance.choice((0, 0, 0.3)),
+    )
+    return History(plan, scripts, spokes, faults, trouble, engines=chance.choice((1, 1, 2)))
 
 
 def _step(chance: random.Random, index: int, spokes: tuple[str, ...]) -> PlannedStep:
@@ -167,174 +165,33 @@ def _script(chance: random.Random) -> Script:
     return Script(length_ms, chance.choice((0, 0, 0, 1)), prints, WALL_S * 1000)
 
 
-def _fault(chance: random.Random) -> Fault:
-    kind = chance.choice(
-        (
-            "kill",
-            "kill",
-            "kill",
-            "cut",
-            "cut",
-            "broker",
-            "broker",
-            "reboot",
-            "freeze",
-            "wipe",
-            "cancel",
-            "cancel",
-            "revoke",
-        )
-    )
-    if kind == "kill":
-        return Fault(kind, chance.randrange(1, 250))
-    length_ms = chance.choice((1_000, 5_000, 30_000, 90_000)) if kind in ("cut", "broker", "freeze") else 0
-    return Fault(kind, chance.randrange(TROUBLE_ENDS_MS // 4), chance.randrange(8), length_ms)
+# When it is over
 
 
-class _People(Actor):
-    """They ask again until a hub answers."""
-
-    def __init__(self, world: World, hub: Hub) -> None:
-        super().__init__(world, "people")
-        self._hub = hub
-
-    def ask(self, what: Callable[..., None], *about: object) -> None:
-        if self._hub.is_up and self._hub.frozen_until <= self.world.now:
-            what(*about)
-        else:
-            self.after(1_000, self.ask, what, *about)
-
-
-def _plan_fault(fault: Fault, broker: Broker, hub: Hub, spokes: list[Spoke], people: _People) -> None:
-    spoke, anybody = spokes[fault.whom % len(spokes)], (hub, *spokes)[fault.whom % (len(spokes) + 1)]
-    match fault.kind:
-        case "cut":
-            broker.after(fault.at, broker.cut, anybody, fault.length_ms)
-        case "broker":
-            broker.after(fault.at, broker.go_down, fault.length_ms)
-        case "wipe":
-            broker.after(fault.at, broker.wipe)
-        case "freeze":
-            broker.after(fault.at, anybody.freeze, fault.length_ms)
-        case "reboot":
-            broker.after(fault.at, spoke.reboot)
-        case "cancel":
-            people.after(fault.at, people.ask, hub.cancel)
-        case "revoke":
-            people.after(fault.at, people.ask, hub.revoke, spoke.name)
-
-
-# The verdict
-
-
-def _is_quiet(world: World, hub: Hub, spokes: list[Spoke]) -> bool:
-    """The task is over and nobody has more to say of it."""
-    if not hub.ended_ms or world.now < max(TROUBLE_ENDS_MS, hub.ended_ms) + 65_000:
+def _is_quiet(world: World, rows: Rows, spokes: list[Spoke]) -> bool:
+    """The task is over and nobody has more to say or to ask of it."""
+    if not rows.ended_ms or world.now < max(TROUBLE_ENDS_MS, rows.ended_ms) + 65_000:
         return False
     return (
-        all(entry.reported or spoke.name in hub.revoked for spoke in spokes for entry in spoke.journal.values())
-        or world.now > hub.ended_ms + 1_200_000
-    )
+        all(entry.reported or spoke.name in rows.revoked for spoke in spokes for entry in spoke.journal.values())
+        and all(fetch.state != "open" for fetch in rows.fetches.values())
+    ) or world.now > rows.ended_ms + QUIET_MS
 
 
-def _excuses(world: World, hub: Hub, faults: list[Fault]) -> bool:
+def _may_be_deaf(world: World, faults: list[Fault]) -> bool:
+    """Whether an engine may have begun with a clock that had been set back before."""
+    went_back = any(fault.kind == "clock" and fault.length_ms < -PASSING_MS for fault in faults)
+    begun_anew = bool(world.killed & {*HUBS}) or any(fault.kind == "restore" for fault in faults)
+    return went_back and begun_anew
+
+
+def _excuses(world: World, faults: list[Fault]) -> bool:
     """Whether so much went wrong that the end of a job may be out of anybody's sight.
 
     What passes within seconds is no excuse, nor is a hub that dies: everything is still there when they are back.
     """
-    passing = all(fault.kind in ("kill", "cancel") or 0 < fault.length_ms <= PASSING_MS for fault in faults)
-    return not passing or bool(world.killed - {hub.name})
-
-
-def _wrongs(hub: Hub, spokes: list[Spoke], broker: Broker, *, excused: bool) -> list[str]:
-    if hub.progress.state not in TASK_ENDED:
-        return [f"the task never ended: {hub.progress.state}, {hub.timers}"]
-    machines = {spoke.name: spoke.machine for spoke in spokes}
-    wrong: list[str] = []
-    for spoke in spokes:
-        wrong += [f"{cid} was started {len(at)} times" for cid, at in spoke.machine.starts.items() if len(at) > 1]
-        wrong += [
-            f"{cid} was never reported"
-            for cid, entry in spoke.journal.items()
-            if not entry.reported and spoke.name not in hub.revoked
-        ]
-    for cid, job in hub.jobs.items():
-        wrong += [f"{cid}: {words}" for words in _job_wrongs(cid, job, machines[job.spoke], hub, excused=excused)]
-        if job.records is not None and job.spoke not in hub.revoked:
-            wrong += [f"{cid}: {words}" for words in _log_wrongs(job, may_miss=broker.wiped)]
-    return wrong + _order_wrongs(hub, machines)
-
-
-def _job_wrongs(cid: str, job: JobRow, machine: Machine, hub: Hub, *, excused: bool) -> list[str]:
-    run, started = machine.runs.get(cid), cid in machine.starts
-    wrong: list[str] = []
-    if job.state in (JobState.EXPIRED, JobState.REFUSED, JobState.UNKNOWN) and not excused:
-        wrong.append(f"it is {job.state}, and nothing had gone wrong for long")
-    if started and machine.starts[cid][0] >= (_expiry(hub, cid) or 0):
-        wrong.append("it was started past its expiry")
-    match job.state:
-        case JobState.SUCCEEDED | JobState.FAILED | JobState.TIMED_OUT:
-            # What was taken unheard and stopped again has failed.
-            stopped = job.state is JobState.FAILED and run is not None and run.state == "cancelled"
-            if run is None or (run.state != job.state and not stopped):
-                wrong.append(f"the hub says {job.state}, the machine {run.state if run else 'that it never ran'}")
-        case JobState.CANCELLED:
-            if started and (run is None or run.state != "cancelled"):
-                wrong.append(f"the hub says cancelled, the machine {run.state if run else 'started'}")
-        case JobState.EXPIRED | JobState.REFUSED | JobState.SKIPPED | JobState.PLANNED:
-            if started:
-                wrong.append(f"the hub says {job.state}, and it was started")
-        case JobState.UNKNOWN:
-            pass
-        case JobState.REVOKED:
-            if job.spoke not in hub.revoked:
-                wrong.append("it is revoked, and its spoke is not")
-        case _:
-            wrong.append(f"the task is over and it is {job.state}")
-    return wrong
-
-
-def _expiry(hub: Hub, cid: str) -> int:
-    return next((row.expires_ms for row in hub.outbox if row.cid == cid and row.kind == "command"), 0)
-
-
-def _log_wrongs(job: JobRow, *, may_miss: bool) -> list[str]:
-    wrong: list[str] = []
-    if len(set(job.lines)) != len(job.lines):
-        wrong.append(f"lines came twice: {job.lines}")
-    missing = {number for gap in job.cursor.gaps for number in range(gap.first, gap.last + 1)}
-    assert job.records is not None
-    if missing | set(job.lines) != set(range(job.records)) or missing & set(job.lines):
-        wrong.append(f"of {job.records} records {sorted(job.lines)} came and {sorted(missing)} are said to be missing")
-    if missing and not may_miss:
-        wrong.append(f"records {sorted(missing)} are missing")
-    if job.cursor.differs:
-        wrong.append("its log does not follow on")
-    return wrong
-
-
-def _order_wrongs(hub: Hub, machines: dict[str, Machine]) -> list[str]:
-    """A later attempt, batch or step never starts beside an earlier one of which nobody knows how it ended."""
-    wrong: list[str] = []
-    for step in hub.plan.steps:
-        for job in step.jobs:
-            for earlier, later in zip(job.attempts, job.attempts[1:], strict=False):
-                wrong += _beside(machines[job.target.spoke], earlier, machines[job.target.spoke], later)
-        for batch, following in zip(step.batches, step.batches[1:], strict=False):
-            wrong += [
-                words
-                for one in batch
-                for other in following
-                if hub.jobs[one.attempts[-1]].state not in (JobState.UNKNOWN, JobState.REVOKED)
-                for words in _beside(
-                    machines[one.target.spoke], one.attempts[0], machines[other.target.spoke], other.attempts[0]
-                )
-            ]
-    return wrong
-
-
-def _beside(machine: Machine, earlier: str, other: Machine, later: str) -> list[str]:
-    run, next_run = machine.runs.get(earlier), other.runs.get(later)
-    if run is not None and next_run is not None and next_run.started_ms < run.ends_ms:
-        return [f"{later} was started while {earlier} ran"]
-    return []
+    passing = all(
+        fault.kind in ("kill", "cancel") or (fault.kind in _PASSES and abs(fault.length_ms) <= PASSING_MS)
+        for fault in faults
+    )
+    return not passing or bool(world.killed - {*HUBS})

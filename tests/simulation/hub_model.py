@@ -1,11 +1,11 @@
-"""The hub as far as promises go: the real `advance` over durable rows, an outbox that sends until it is confirmed, and
-an inbox that commits before it acknowledges.
+"""One of the hub's engines as far as promises go: the real `advance` over durable rows, an outbox that sends until it is
+confirmed, and an inbox that commits before it acknowledges.
 
-A transaction is one call without a point in it. Rows follow hub/orchestrator/{steering,outbox,replies,sessions}.py.
+A transaction is one call without a point in it. It follows hub/orchestrator/{steering,outbox,replies,sessions,ahead,
+log_fetch}.py; several engines have the same rows.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from hub.orchestrator.effects import DropJob, DropTimer, ExpireJob, SendCancel, 
 from hub.orchestrator.events import (
     CancelAsked,
     Event,
+    HubRestored,
     JobAccepted,
     JobEnded,
     JobExpired,
@@ -21,93 +22,64 @@ from hub.orchestrator.events import (
     Started,
     TimerFired,
 )
-from hub.orchestrator.log_records import Columns, Cursor, end_at, follow
-from hub.orchestrator.plan import DeploymentPlan
+from hub.orchestrator.log_records import Columns, end_at, follow
+from hub.orchestrator.missing_logs import ATTEMPTS_MAX
 from hub.orchestrator.progress import advance_all
 from hub.orchestrator.sendings import CANCEL_LIFE_MS
-from hub.orchestrator.standing import beginning
-from hub.states import JOB_ENDED, TASK_ENDED, JobState
+from hub.orchestrator.states import OPEN_JOBS
+from hub.states import JOB_ENDED, JobState
 from tests.simulation.broker_model import Broker, Message
-from tests.simulation.frames import Ack, Beat, Command, Hello, Log, Reject, Result, Welcome
+from tests.simulation.frames import Ack, Beat, Call, Command, Hello, Log, Reject, Result, Welcome
+from tests.simulation.hub_rows import Fetch, HubSession, JobRow, Row, Rows
 from tests.simulation.machine_model import chain_before
 from tests.simulation.world import Actor, World
 
 REPUBLISH_MS = 20_000
 SILENT_MS = 32_000
+SKEW_MS = 120_000
 HELD_MS = 3_000
+EARLY_MS = 2_000
+LOG_GAP_MS = 5_000
 LOG_LATE_MS = 60_000
+FETCH_LIFE_MS = 24 * 3_600_000
+FETCH_PATIENCE_MS = 15 * 60_000
+FETCH_AGAIN_MS = 30_000
+COMMAND_TTL_MS = 900_000
+OTHERS_LOOK_MS = 1_000
 REPUBLISH_MAX = 10
+SEAL_ANEW = frozenset({"ENV_SESSION", "ENV_EXPIRED", "ENV_FUTURE", "ENV_EPOCH"})
 _NOT_BEGUN = frozenset({JobState.SENT, JobState.ACCEPTED})
 
 
-@dataclass(slots=True)
-class Row:
-    """Of the outbox."""
-
-    kind: str
-    spoke: str
-    cid: str
-    expires_ms: int
-    state: str = "waiting"
-    attempts: int = 0
-    published_ms: int = 0
-    not_before_ms: int = 0
-    failures: int = 0
-
-
-@dataclass(slots=True)
-class HubSession:
-    """A later one of a spoke has the higher nonce."""
-
-    spoke: str
-    nonce: int
-    live: bool = False
-    replaced: bool = False
-    seq: int = 0
-    counter: int = 0
-    seen_ms: int = 0
-
-
-@dataclass(slots=True)
-class JobRow:
-    spoke: str
-    state: JobState = JobState.PLANNED
-    records: int | None = None
-    ended_ms: int = 0
-    cursor: Cursor = field(default_factory=Cursor)
-    lines: list[int] = field(default_factory=list)
-    sent_frames: int = 0
-
-
 class Hub(Actor):
-    """Durable: everything that `forget` leaves."""
+    """Durable: the rows."""
 
-    def __init__(self, world: World, broker: Broker, plan: DeploymentPlan) -> None:
-        super().__init__(world, "the hub")
+    def __init__(self, world: World, broker: Broker, rows: Rows, name: str = "the hub") -> None:
+        super().__init__(world, name)
         self._broker = broker
-        self.plan = plan
-        self.progress = beginning(plan)
-        self.jobs = {cid: JobRow(job.target.spoke) for step in plan.steps for job in step.jobs for cid in job.attempts}
-        self.outbox: list[Row] = []
-        self.timers: dict[str, int] = {}
-        self.sessions: dict[int, HubSession] = {}
-        self.issued: dict[int, tuple[str, str]] = {}
-        self.rejected: set[int] = set()
-        self.revoked: set[str] = set()
-        self.ended_ms = 0
-        self._frame_ids = 0
+        self.rows = rows
+        self.others: list[Hub] = []
         self.forget()
 
     def forget(self) -> None:
         self._held: dict[str, tuple[Result, Message, int]] = {}
+        self._early: dict[Message, int] = {}
         self._results: list[tuple[Message, int]] = []
         self._logs: list[tuple[Message, int]] = []
         self._alarm_ms = 0
         self._publishing = False
+        self._called: set[int] = set()
+        self._latest = 0
+
+    def crash(self) -> None:
+        super().crash()
+        self._broker.gone(self)
 
     def begin(self) -> None:
-        for row in self.outbox:
-            if row.state == "published":
+        seen_ms = max((one.seen_ms for one in self.rows.sessions.values()), default=0)
+        self._latest = max(self.rows.skew_ms, seen_ms - self.world.now)
+        for row in self.rows.outbox:
+            if row.state == "published" and row.kind != "call":
                 row.state = "waiting"
         self._broker.consume("results", self, self._result_came)
         self._broker.consume("logs", self, self._log_came)
@@ -115,8 +87,9 @@ class Hub(Actor):
         self._look_at_clock()
 
     @property
-    def is_over(self) -> bool:
-        return self.progress.state in TASK_ENDED
+    def clock(self) -> int:
+        """Its wall clock, which may be wrong."""
+        return self.world.now + self.rows.skew_ms
 
     # What people ask
 
@@ -129,23 +102,27 @@ class Hub(Actor):
 
     def revoke(self, spoke: str) -> None:
         self.world.note(f"{spoke} is revoked")
-        self.revoked.add(spoke)
+        self.rows.revoked.add(spoke)
         self._feed([SpokeRevoked(spoke)])
-        self.sessions = {nonce: one for nonce, one in self.sessions.items() if one.spoke != spoke}
-        for row in self.outbox:
+        self.rows.sessions = {nonce: one for nonce, one in self.rows.sessions.items() if one.spoke != spoke}
+        for row in self.rows.outbox:
             if row.spoke == spoke:
                 row.state = "dead"
+
+    def restored(self) -> None:
+        """The rows were put back; every task that had not ended is told."""
+        self._feed([HubRestored("the hub was restored")])
 
     # One transaction each
 
     def _feed(self, events: Iterable[Event]) -> None:
-        waiting = list(events)
+        rows, waiting = self.rows, list(events)
         while waiting:
-            self.progress, effects = advance_all(self.plan, self.progress, waiting, self.world.now)
+            rows.progress, effects = advance_all(rows.plan, rows.progress, waiting, self.clock)
             waiting = self._apply(effects)
-        if self.is_over and not self.ended_ms:
-            self.ended_ms = self.world.now
-            self.world.note(f"the task is {self.progress.state}: {self.progress.failure}")
+        if rows.is_over and not rows.ended_ms:
+            rows.ended_ms = self.world.now
+            self.world.note(f"the task is {rows.progress.state}: {rows.progress.failure}")
 
     def _apply(self, effects: Iterable[Any]) -> list[Event]:
         following: list[Event] = []
@@ -156,7 +133,7 @@ class Hub(Actor):
                 case SetJob(cid, state):
                     self._set_job(cid, state)
                 case SendJob(cid, deadline_ms):
-                    self.outbox.append(Row("command", self.jobs[cid].spoke, cid, deadline_ms))
+                    self.rows.outbox.append(Row("command", self.rows.jobs[cid].spoke, cid, deadline_ms))
                 case DropJob(cid):
                     self._settle(cid, "dead", "command")
                 case SendCancel():
@@ -164,9 +141,9 @@ class Hub(Actor):
                 case ExpireJob(cid):
                     expired.append(cid)
                 case SetTimer(name, due_ms):
-                    self.timers[name] = due_ms
+                    self.rows.timers[name] = due_ms
                 case DropTimer(name):
-                    self.timers.pop(name, None)
+                    self.rows.timers.pop(name, None)
         for cancel in cancels:
             following += self._send_cancel(cancel)
         for cid in expired:
@@ -180,22 +157,21 @@ class Hub(Actor):
         return following
 
     def _set_job(self, cid: str, state: JobState) -> None:
-        job = self.jobs[cid]
+        job = self.rows.jobs[cid]
         job.state = state
         self.world.note(f"job {cid} is {state}")
         if state in JOB_ENDED:
-            job.ended_ms = self.world.now
+            job.ended_ms = self.clock
             self._settle(cid, "done")
         elif state in (JobState.ACCEPTED, JobState.RUNNING):
             self._settle(cid, "accepted", "command")
 
     def _settle(self, cid: str, state: str, kind: str = "") -> None:
-        for row in self.outbox:
-            if row.cid == cid and row.state not in ("done", "dead") and kind in ("", row.kind):
-                row.state = state
+        for row in list(self.rows.unsettled(cid, kind)):
+            row.state = state
 
     def _send_cancel(self, cancel: SendCancel) -> list[Event]:
-        for row in self.outbox:
+        for row in self.rows.outbox:
             if row.cid == cancel.job and row.kind == "command" and row.state == "waiting" and not row.attempts:
                 row.state = "dead"
                 return [JobEnded(cancel.job, JobState.CANCELLED, None, "it was never sent")]
@@ -203,7 +179,7 @@ class Hub(Actor):
         return []
 
     def _add_cancel(self, cid: str) -> None:
-        self.outbox.append(Row("cancel", self.jobs[cid].spoke, cid, self.world.now + CANCEL_LIFE_MS))
+        self.rows.outbox.append(Row("cancel", self.rows.jobs[cid].spoke, cid, self.clock + CANCEL_LIFE_MS))
 
     # What goes out
 
@@ -211,13 +187,32 @@ class Hub(Actor):
         if not self._publishing:
             self._publishing = True
             self.after(self.world.chance.randrange(1, 5), self._publish)
+            for other in self.others:
+                other.look_soon()
+
+    def look_soon(self) -> None:
+        """Another engine has written something; we look now and then."""
+        if self.is_up and not self._publishing:
+            self._publishing = True
+            self.after(self.world.chance.randrange(1, OTHERS_LOOK_MS), self._publish)
+            self._look_at_clock()
 
     def _publish(self) -> None:
+        """What is due is looked up first; what changed until it is noted does not go."""
         self._publishing = False
-        now = self.world.now
-        due: list[tuple[Row, HubSession]] = []
-        again_ms = 0
-        for row in self.outbox:
+        due = self._due()
+        self.point()
+        if self.others and due:
+            self.after(self.world.chance.randrange(1, 20), self._note_and_send, due)
+        else:
+            self._note_and_send(due)
+
+    def _due(self) -> list[tuple[Row, HubSession, int]]:
+        now, again_ms = self.clock, 0
+        due: list[tuple[Row, HubSession, int]] = []
+        for row in self.rows.outbox:
+            if row.state in ("done", "dead", "accepted"):
+                continue
             session = self._live_session(row.spoke)
             if row.state == "published" and now > row.published_ms + REPUBLISH_MS * row.attempts:
                 row.state = "waiting"
@@ -228,36 +223,52 @@ class Hub(Actor):
             if row.not_before_ms > now:
                 again_ms = min(again_ms or row.not_before_ms, row.not_before_ms)
                 continue
-            due.append((row, session))
+            due.append((row, session, session.seq))
         if again_ms:
             self.after(max(1, again_ms - now), self._wake)
-        self.point()
         due.sort(key=lambda item: item[0].kind != "cancel")
-        for row, frame in [(row, self._sealed(row, session)) for row, session in due]:
+        return due
+
+    def _note_and_send(self, due: list[tuple[Row, HubSession, int]]) -> None:
+        moved = {id(session): session.seq for _, session, _ in due}
+        frames: list[tuple[Row, Command]] = []
+        for row, session, seq in due:
+            # Another engine may have sent it, or used the session's number: then it goes with the next look.
+            if row.state == "waiting" and moved[id(session)] == seq:
+                frames.append((row, self._sealed(row, session)))
+            else:
+                self._wake()
+        for row, frame in frames:
             self.point()
             confirmed = partial(self._confirmed, row)
-            self._broker.publish(self, f"to {row.spoke}", frame, confirmed, row.expires_ms)
+            self._broker.publish(
+                self, f"to {row.spoke}", frame, confirmed, expires_ms=frame.expires_ms - self.rows.skew_ms
+            )
 
     def _sealed(self, row: Row, session: HubSession) -> Command:
         """Noted before it is sent: hash, number, that it went out."""
-        self._frame_ids += 1
+        rows, frame = self.rows, self.rows.next_frame()
         session.seq += 1
-        row.state, row.published_ms = "published", self.world.now
+        row.state, row.published_ms = "published", self.clock
         row.attempts += 1
-        self.issued[self._frame_ids] = (row.cid, row.spoke)
-        self.jobs[row.cid].sent_frames += row.kind == "command"
-        return Command(self._frame_ids, row.kind, row.cid, session.nonce, session.seq, row.expires_ms)
+        rows.issued[frame] = (row.cid, row.spoke)
+        if row.kind == "command":
+            rows.jobs[row.cid].sent_frames += 1
+        expires_ms = min(row.expires_ms, self.clock + COMMAND_TTL_MS)
+        return Command(
+            frame, row.kind, row.cid, session.nonce, session.seq, self.clock, expires_ms, rows.epoch, row.about
+        )
 
     def _confirmed(self, row: Row, taken: bool) -> None:
         if taken or row.state != "published":
             return
         row.failures += 1
         row.state = "waiting"
-        row.not_before_ms = self.world.now + min(500 * 2**row.failures, 30_000)
+        row.not_before_ms = self.clock + min(500 * 2**row.failures, 30_000)
         self._wake()
 
     def _live_session(self, spoke: str) -> HubSession | None:
-        for session in self.sessions.values():
+        for session in self.rows.sessions.values():
             if session.spoke == spoke and session.live and not session.replaced:
                 return session
         return None
@@ -283,59 +294,94 @@ class Hub(Actor):
 
     def _take(self, message: Message, connection: int) -> bool:
         body = message.body
-        if body.spoke in self.revoked:
+        if body.spoke in self.rows.revoked or (self._is_early(message) and not isinstance(body, Hello)):
             return True
         match body:
-            case Hello(spoke, nonce):
-                self._hello(spoke, nonce)
+            case Hello():
+                self._hello(body)
             case Beat():
                 self._beat(body)
             case Reject():
                 self._reject(body)
-            case Ack() | Result() if self.issued.get(body.frame) != (body.cid, body.spoke):
+            case Ack() | Result() if not self._is_bound(body):
                 pass
+            case Ack() if body.cid not in self.rows.jobs:
+                self._settle(body.cid, "accepted")
             case Ack(_, cid, _, running):
                 self._feed([JobStarted(cid) if running else JobAccepted(cid)])
+            case Result() if body.cid not in self.rows.jobs:
+                self._answered(body)
             case Result():
                 return self._result(body, message, connection)
         return True
 
-    def _hello(self, spoke: str, nonce: int) -> None:
-        session = self.sessions.setdefault(nonce, HubSession(spoke, nonce))
+    def _is_early(self, message: Message) -> bool:
+        """Made later than now, by the clock that its spoke was told; to this end our own never goes back."""
+        self._latest = max(self._latest, self.rows.skew_ms)
+        return message.stamp_ms > self.world.now + self._latest + SKEW_MS
+
+    def _is_bound(self, body: Ack | Result) -> bool:
+        """To a frame that was issued for it, or to one of the time that was forgotten."""
+        if body.frame not in self.rows.issued:
+            return self.rows.was_restored and body.cid in self.rows.jobs
+        return self.rows.issued[body.frame] == (body.cid, body.spoke)
+
+    def _hello(self, hello: Hello) -> None:
+        session = self.rows.sessions.setdefault(hello.nonce, HubSession(hello.spoke, hello.nonce, hello.reports))
         if not session.live and not session.replaced:
-            self._broker.publish(self, f"to {spoke}", Welcome(nonce), lambda taken: None)
+            welcome = Welcome(hello.nonce, self.clock, self.rows.epoch)
+            self._broker.publish(self, f"to {hello.spoke}", welcome, lambda taken: None)
 
     def _beat(self, beat: Beat) -> None:
-        session = self.sessions.get(beat.nonce)
+        session = self.rows.sessions.get(beat.nonce)
+        if session is None and beat.nonce not in self._called:
+            self._called.add(beat.nonce)
+            call = Call(beat.nonce, self.rows.epoch)
+            self._broker.publish(self, f"to {beat.spoke}", call, lambda taken: None)
         if session is None or session.replaced or beat.counter <= session.counter:
             return
-        session.counter, session.seen_ms = beat.counter, self.world.now
+        session.counter, session.seen_ms = beat.counter, self.clock
         if session.live:
             return
         self.world.note(f"{session.spoke} is live")
         session.live = True
-        for other in self.sessions.values():
+        for other in self.rows.sessions.values():
             if other.spoke == session.spoke and other.nonce < session.nonce:
                 other.live, other.replaced = False, True
-        for row in self.outbox:
+        for row in self.rows.outbox:
             if row.spoke == session.spoke and row.state == "published":
                 row.state = "waiting"
+        if self.rows.was_restored:
+            self._ask_about_the_forgotten(session)
         self._wake()
         self._look_at_clock()
 
+    def _ask_about_the_forgotten(self, session: HubSession) -> None:
+        """What it has goes on; of all else it is asked, by a cancel, what became of it."""
+        alive = dict(session.reports)
+        for cid, job in list(self.rows.jobs.items()):
+            if job.spoke != session.spoke or job.state not in OPEN_JOBS:
+                continue
+            if cid in alive:
+                self._feed([JobStarted(cid) if alive[cid] == "running" else JobAccepted(cid)])
+            elif not any(row.state in ("waiting", "published") for row in self.rows.unsettled(cid, "cancel")):
+                self._add_cancel(cid)
+
     def _reject(self, reject: Reject) -> None:
-        cid, _ = self.issued.get(reject.frame, ("", ""))
-        job = self.jobs.get(cid)
-        self.rejected.add(reject.frame)
-        session = self.sessions.get(reject.nonce)
+        if reject.frame not in self.rows.issued:
+            return
+        cid, _ = self.rows.issued[reject.frame]
+        job = self.rows.jobs.get(cid)
+        self.rows.rejected.add(reject.frame)
+        session = self.rows.sessions.get(reject.nonce)
         if session is not None:
             session.live = False
         if job is None or job.state is not JobState.SENT:
             return
         if self._may_have_been_taken(cid):
             return
-        if job.sent_frames < REPUBLISH_MAX:
-            for row in self.outbox:
+        if reject.code in SEAL_ANEW and job.sent_frames < REPUBLISH_MAX:
+            for row in self.rows.outbox:
                 if row.cid == cid and row.kind == "command" and row.state == "published":
                     row.state = "waiting"
             self._wake()
@@ -344,12 +390,15 @@ class Hub(Actor):
 
     def _may_have_been_taken(self, cid: str) -> bool:
         """Whether a frame of it is out that was not refused."""
-        return any(cid == one and frame not in self.rejected for frame, (one, _) in self.issued.items())
+        rows = self.rows
+        return any(cid == one and frame not in rows.rejected for frame, (one, _) in rows.issued.items())
 
     def _result(self, result: Result, message: Message, connection: int) -> bool:
-        job = self.jobs[result.cid]
+        job = self.rows.jobs[result.cid]
         if job.state in JOB_ENDED:
             self._settle(result.cid, "done")
+            if job.records is None:
+                self._name_end(result)
             return True
         if job.cursor.next_record < result.records and result.cid not in self._held:
             self._held[result.cid] = (result, message, connection)
@@ -359,8 +408,14 @@ class Hub(Actor):
         return True
 
     def _count(self, result: Result) -> None:
-        self.jobs[result.cid].records = result.records
+        self._name_end(result)
         self._feed([JobEnded(result.cid, JobState(result.state), result.exit_code, "", result.began)])
+
+    def _name_end(self, result: Result) -> None:
+        job = self.rows.jobs[result.cid]
+        job.records = result.records
+        if job.cursor.next_record < result.records:
+            self._look_at_log(result.cid, LOG_LATE_MS, ended=True)
 
     def _held_too_long(self, cid: str) -> None:
         if cid in self._held:
@@ -368,11 +423,13 @@ class Hub(Actor):
 
     def _settle_held(self, cid: str) -> None:
         result, message, connection = self._held[cid]
-        if self.jobs[cid].state not in JOB_ENDED:
+        if self.rows.jobs[cid].state not in JOB_ENDED:
             self._count(result)
         self.point()
         del self._held[cid]
         self._broker.ack(message, connection)
+
+    # Logs
 
     def _log_came(self, message: Message, connection: int) -> None:
         if not self._logs:
@@ -382,56 +439,117 @@ class Hub(Actor):
     def _take_logs(self) -> None:
         batch, self._logs = self._logs, []
         self.point()
-        begun: list[Event] = []
-        for log in sorted((message.body for message, _ in batch), key=lambda log: (log.cid, log.first)):
-            job = self.jobs[log.cid]
-            if log.spoke in self.revoked:
-                continue
-            job.lines += [one.number for one in self._followed(job, log)]
-            if job.state in _NOT_BEGUN and log.cid not in self._held:
-                begun.append(JobStarted(log.cid))
-        self._feed(begun)
-        for cid in [cid for cid, held in self._held.items() if self.jobs[cid].cursor.next_record >= held[0].records]:
+        waiting = self._take_in_order(batch)
+        for cid in [cid for cid, held in self._held.items() if self._is_in(cid, held[0])]:
             self._settle_held(cid)
         self.point()
         for message, connection in batch:
-            self._broker.ack(message, connection)
+            if message not in waiting:
+                self._early.pop(message, None)
+                self._broker.ack(message, connection)
+        if waiting:
+            if not self._logs:
+                self.after(200, self._take_logs)
+            self._logs += [(message, connection) for message, connection in batch if message in waiting]
+
+    def _is_in(self, cid: str, result: Result) -> bool:
+        return self.rows.jobs[cid].cursor.next_record >= result.records
+
+    def _take_in_order(self, batch: Iterable[tuple[Message, int]]) -> set[Message]:
+        """Those that are ahead of something wait for a moment."""
+        begun: list[Event] = []
+        waiting: set[Message] = set()
+        for message in sorted((message for message, _ in batch), key=lambda one: (one.body.cid, one.body.first)):
+            log = message.body
+            job = self.rows.jobs[log.cid]
+            if log.spoke in self.rows.revoked or self._is_early(message):
+                continue
+            if log.first > job.cursor.next_record:
+                until = self._early.setdefault(message, self.world.now + EARLY_MS)
+                if self.world.now < until:
+                    waiting.add(message)
+                    continue
+            job.lines += [one.number for one in self._followed(job, log)]
+            if job.cursor.gaps:
+                self._look_at_log(log.cid, LOG_GAP_MS)
+            if job.state in _NOT_BEGUN and log.cid not in self._held:
+                begun.append(JobStarted(log.cid))
+        self._feed(begun)
+        return waiting
 
     def _followed(self, job: JobRow, log: Log) -> list[Any]:
-        return follow(job.cursor, log.first, log.previous, log.records, self.world.now, Columns())
+        return follow(job.cursor, log.first, log.previous, log.records, self.clock, Columns())
+
+    def _look_at_log(self, cid: str, wait_ms: int, *, ended: bool = False) -> None:
+        fetch = self.rows.fetches.get(cid)
+        if fetch is None:
+            self.rows.fetches[cid] = Fetch(self.clock + wait_ms, self.clock + FETCH_LIFE_MS)
+        elif fetch.state == "done" or (ended and fetch.state == "given up"):
+            fetch.state, fetch.due_ms = "open", self.clock + wait_ms
+        self._look_at_clock()
+
+    def _answered(self, result: Result) -> None:
+        self._settle(result.cid, "done")
+        for fetch in self.rows.fetches.values():
+            if fetch.asked == result.cid:
+                fetch.asked = ""
+                fetch.due_ms = self.clock + (FETCH_AGAIN_MS if result.state == "failed" else LOG_GAP_MS)
+                if result.state == "refused":
+                    fetch.attempts = ATTEMPTS_MAX
+        self._look_at_clock()
+
+    def _fetch(self, cid: str, fetch: Fetch) -> None:
+        job, now = self.rows.jobs[cid], self.clock
+        if job.records is not None:
+            end_at(job.cursor, job.records, chain_before(job.records), now, Columns())
+        if not job.cursor.gaps:
+            fetch.state, fetch.asked = "done", ""
+        elif fetch.asked and self._is_open(fetch.asked) and fetch.deadline_ms > now:
+            fetch.due_ms = now + LOG_GAP_MS
+        elif fetch.attempts >= ATTEMPTS_MAX or fetch.deadline_ms <= now or job.spoke in self.rows.revoked:
+            fetch.state, fetch.asked = "given up", ""
+        else:
+            fetch.asked, fetch.attempts, fetch.due_ms = self.rows.next_order(), fetch.attempts + 1, now + LOG_GAP_MS
+            about = (cid, tuple(gap.span for gap in job.cursor.gaps))
+            self.rows.outbox.append(Row("order", job.spoke, fetch.asked, fetch.deadline_ms, about=about))
+            self._wake()
+
+    def _is_open(self, order: str) -> bool:
+        return any(
+            row.state != "accepted" or row.published_ms > self.clock - FETCH_PATIENCE_MS
+            for row in self.rows.unsettled(order)
+        )
 
     # What time does
 
     def _look_at_clock(self) -> None:
         """Sleep until the next moment at which something is due."""
-        now = self.world.now
-        moments = list(self.timers.values())
-        moments += [one.seen_ms + SILENT_MS for one in self.sessions.values() if one.live]
-        moments += [
-            job.ended_ms + LOG_LATE_MS
-            for job in self.jobs.values()
-            if job.records is not None and job.cursor.next_record < job.records
-        ]
+        now = self.clock
+        moments = list(self.rows.timers.values())
+        moments += [one.seen_ms + SILENT_MS for one in self.rows.sessions.values() if one.live]
+        moments += [one.due_ms for one in self.rows.fetches.values() if one.state == "open"]
         if moments:
             wake_ms = max(now + 1, min(moments) + 1)
             if not self._alarm_ms or wake_ms < self._alarm_ms or self._alarm_ms <= now:
                 self._alarm_ms = wake_ms
                 self.after(wake_ms - now, self._clock_rings)
 
-    def _clock_rings(self) -> None:
-        now = self.world.now
+    def clock_was_set(self) -> None:
         self._alarm_ms = 0
-        due = [name for name, due_ms in self.timers.items() if due_ms <= now]
+        self._look_at_clock()
+        self._wake()
+
+    def _clock_rings(self) -> None:
+        now, rows = self.clock, self.rows
+        self._alarm_ms = 0
+        due = [name for name, due_ms in rows.timers.items() if due_ms <= now]
         for name in due:
-            del self.timers[name]
+            del rows.timers[name]
         self._feed([TimerFired(name) for name in due])
-        for session in self.sessions.values():
+        for session in rows.sessions.values():
             if session.live and session.seen_ms + SILENT_MS <= now:
                 session.live = False
-        for job in self.jobs.values():
-            self._name_missing(job, now)
+        for cid, fetch in list(rows.fetches.items()):
+            if fetch.state == "open" and fetch.due_ms <= now:
+                self._fetch(cid, fetch)
         self._look_at_clock()
-
-    def _name_missing(self, job: JobRow, now: int) -> None:
-        if job.records is not None and job.cursor.next_record < job.records and job.ended_ms + LOG_LATE_MS <= now:
-            end_at(job.cursor, job.records, chain_before(job.records), now, Columns())

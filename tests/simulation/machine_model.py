@@ -71,11 +71,16 @@ class Machine:
         self.runs: dict[str, Run] = {}
         self.starts: dict[str, list[int]] = {}
         self.rebooted = False
+        self.spools_gone = False
+        self.too_late: set[str] = set()
 
-    def start(self, cid: str) -> None:
+    def start(self, cid: str, at: int, expires_ms: int) -> None:
+        """`at`: the time by the clock that whoever starts it goes by; `expires_ms`: what he was told by that clock."""
         now, script = self._world.now, self._scripts[cid]
         self._world.note(f"{self.name} starts {cid}")
         self.starts.setdefault(cid, []).append(now)
+        if at >= expires_ms:
+            self.too_late.add(cid)
         if script.length_ms > script.wall_ms:
             self.runs[cid] = Run(script, now, now + script.wall_ms, "timed-out")
         else:

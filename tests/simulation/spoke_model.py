@@ -1,22 +1,23 @@
 """A spoke as far as promises go: it journals before it acknowledges, starts once, follows, and reports until it is
-confirmed. Rows follow spokes/agent/{service,journal,executor,following,reporter}.py.
+confirmed. It follows spokes/agent/{service,journal,executor,following,reporter,resending}.py.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.simulation.broker_model import Broker, Message
-from tests.simulation.frames import Ack, Beat, Command, Hello, Log, Reject, Result, Welcome
+from tests.simulation.frames import Ack, Beat, Call, Command, Hello, Log, Reject, Result, Welcome
 from tests.simulation.machine_model import Machine, Run, chain_before, record
 from tests.simulation.world import Actor, World
 
 HELLO_MS, BEAT_MS, WELCOME_WITHIN_MS = 60_000, 10_000, 60_000
 ACK_MS = 250
+SKEW_MS = 120_000
 
 
 @dataclass(slots=True)
 class Entry:
-    """A row of the journal."""
+    """A row of the journal. `about`: the records that an order asks for."""
 
     cid: str
     frame: int
@@ -24,6 +25,8 @@ class Entry:
     state: str
     result: tuple[str, int | None, int] | None = None
     reported: bool = False
+    about: tuple[str, tuple[tuple[int, int], ...]] | None = None
+    log_open: bool = False
 
 
 class Spoke(Actor):
@@ -40,12 +43,23 @@ class Spoke(Actor):
     def forget(self) -> None:
         self._asked = (0, 0)
         self._nonce = 0
+        self._hub_ms = 0
+        self._epoch = 0
         self._seen: set[int] = set()
         self._counter = 0
         self._resumed = False
         self._followed: set[str] = set()
         self._reporting: set[str] = set()
         self._owed: set[str] = set()
+
+    def crash(self) -> None:
+        super().crash()
+        self._broker.gone(self)
+
+    @property
+    def clock(self) -> int:
+        """The hub's time as of the welcome, and what has passed since its hello was sent."""
+        return self._hub_ms + self.world.now
 
     def begin(self) -> None:
         self._broker.consume(f"to {self.name}", self, self._came)
@@ -57,6 +71,8 @@ class Spoke(Actor):
                 self._take_up(entry)
             elif entry.state == "cancelled":
                 self._ended(entry, "cancelled", None, 0)
+            elif entry.state == "ended" and entry.log_open:
+                self._follow(entry)
             elif entry.state == "ended":
                 self._report(entry)
 
@@ -71,7 +87,9 @@ class Spoke(Actor):
         self._nonces += 1
         nonce = int(self.name.rpartition("-")[2]) * 1_000_000 + self._nonces
         self._asked = (nonce, self.world.now)
-        self._send("results", Hello(self.name, nonce), self._hello_sent)
+        open_states = {"accepted": "accepted", "starting": "running", "running": "running"}
+        reports = tuple((one.cid, open_states[one.state]) for one in self.journal.values() if one.state in open_states)
+        self._send("results", Hello(self.name, nonce, reports), self._hello_sent)
         self.after(HELLO_MS, self._hello_again, nonce)
 
     def _hello_sent(self, taken: bool) -> None:
@@ -86,7 +104,10 @@ class Spoke(Actor):
         nonce, asked_ms = self._asked
         if welcome.nonce != nonce or self._nonce == nonce or self.world.now - asked_ms > WELCOME_WITHIN_MS:
             return
+        if welcome.epoch < self._epoch:
+            return
         self._nonce, self._counter = nonce, 0
+        self._hub_ms, self._epoch = welcome.hub_ms - asked_ms, welcome.epoch
         self._seen = set()
         self._beat(nonce)
         if not self._resumed:
@@ -94,6 +115,9 @@ class Spoke(Actor):
             for entry in list(self.journal.values()):
                 if entry.state == "accepted":
                     self._carry_out(entry)
+
+    def _ask_anew(self) -> None:
+        self.after(self.world.chance.randrange(1, 1_000), self._say_hello)
 
     def _beat(self, nonce: int) -> None:
         if nonce != self._nonce:
@@ -104,7 +128,7 @@ class Spoke(Actor):
 
     def _beat_sent(self, taken: bool) -> None:
         if not taken:
-            self.after(self.world.chance.randrange(1, 1_000), self._say_hello)
+            self._ask_anew()
 
     # What comes
 
@@ -112,19 +136,31 @@ class Spoke(Actor):
         body = message.body
         if isinstance(body, Welcome):
             self._welcome(body)
+        elif isinstance(body, Call):
+            if body.nonce == self._nonce and body.epoch >= self._epoch:
+                self._ask_anew()
         else:
             self._take(body)
         self.point()
         self._broker.ack(message, connection)
 
     def _take(self, command: Command) -> None:
+        if command.epoch < self._epoch:
+            self._reject(command, "ENV_EPOCH")
+            return
         if command.nonce != self._nonce:
             self._reject(command, "ENV_SESSION")
             return
         known = command.seq in self._seen
         self._seen.add(command.seq)
-        if self.world.now >= command.expires_ms:
+        if command.issued_ms > self.clock + SKEW_MS:
+            self._reject(command, "ENV_FUTURE")
+            self._ask_anew()
+        elif self.clock >= command.expires_ms:
             self._reject(command, "ENV_EXPIRED")
+            self._ask_anew()
+        elif command.kind == "order":
+            self._take_order(command)
         elif command.kind == "cancel":
             self._cancel(command)
         else:
@@ -140,7 +176,7 @@ class Spoke(Actor):
             if entry.state == "ended":
                 self._report(entry)
             return
-        over = command.nonce if code == "ENV_SESSION" else 0
+        over = command.nonce if code in ("ENV_SESSION", "ENV_EXPIRED", "ENV_FUTURE") else 0
         self._send("results", Reject(self.name, command.frame, code, over), None)
 
     def _accept(self, command: Command, *, known: bool) -> None:
@@ -167,6 +203,19 @@ class Spoke(Actor):
         elif entry.state == "ended":
             self._report(entry)
 
+    def _take_order(self, command: Command) -> None:
+        """Part of a log once more."""
+        entry = self.journal.get(command.cid)
+        if entry is None:
+            entry = Entry(command.cid, command.frame, command.expires_ms, "accepted", about=command.about)
+            self.journal[command.cid] = entry
+            self.point()
+            self._send("results", Ack(self.name, entry.cid, entry.frame, running=False), None)
+            self._carry_out(entry)
+        elif entry.state == "ended":
+            entry.frame = command.frame
+            self._report(entry)
+
     def _acknowledge(self, entry: Entry) -> None:
         if entry.cid in self._owed:
             self._owed.discard(entry.cid)
@@ -191,10 +240,37 @@ class Spoke(Actor):
 
     def _carry_out(self, entry: Entry, *, at_once: bool = False) -> None:
         self._followed.add(entry.cid)
+        if entry.about is not None:
+            self.after(self.world.chance.choice((1, 20, 2_000)), self._send_again, entry, list(entry.about[1]))
+            return
         self.after(self.world.chance.choice((0, 1, 5, 300, 3_000)), self._prepared, entry, at_once)
 
+    def _send_again(self, entry: Entry, spans: list[tuple[int, int]]) -> None:
+        assert entry.about is not None
+        cid = entry.about[0]
+        run = self.machine.runs.get(cid)
+        if run is None or self.machine.spools_gone:
+            self._ended(entry, "refused", None, 0)
+            return
+        if not spans:
+            self._ended(entry, "succeeded", None, 0)
+            return
+        first, last = spans[0]
+        records = tuple(record(number) for number in range(first, min(last + 1, run.records(self.world.now))))
+        if not records:
+            self._ended(entry, "refused", None, 0)
+            return
+        log = Log(self.name, cid, first, chain_before(first), records, again=True)
+        self._send("logs", log, lambda taken: self._sent_again(entry, spans, taken=taken))
+
+    def _sent_again(self, entry: Entry, spans: list[tuple[int, int]], *, taken: bool) -> None:
+        if taken:
+            self._send_again(entry, spans[1:])
+        else:
+            self._ended(entry, "failed", None, 0)
+
     def _prepared(self, entry: Entry, at_once: bool) -> None:
-        if self.world.now >= entry.expires_ms:
+        if self.clock >= entry.expires_ms:
             self._never(entry, "expired")
             return
         if not at_once:
@@ -203,7 +279,7 @@ class Spoke(Actor):
             self.point()
             entry.state = "starting"
         self.point()
-        self.machine.start(entry.cid)
+        self.machine.start(entry.cid, self.clock, entry.expires_ms)
         self.point()
         entry.state = "running"
         self._follow(entry)
@@ -236,6 +312,9 @@ class Spoke(Actor):
         elif count > sent or not run.is_over(now):
             wait_ms = max(1, min(1_000, run.next_change(now) - now)) if count == sent else 500
             self.after(wait_ms, self._look, entry, run, sent)
+        elif entry.log_open:
+            entry.log_open = False
+            self._report(entry)
         elif run.lost:
             self._ended(entry, "unknown", None, count)
         else:
@@ -243,6 +322,11 @@ class Spoke(Actor):
             self._ended(entry, run.state, code, count)
 
     def _shipped(self, entry: Entry, run: Run, before: int, after: int, *, taken: bool) -> None:
+        if not taken and run.is_over(self.world.now) and entry.result is None and not run.lost:
+            # The broker takes no log: the result goes ahead of it.
+            code = run.script.exit_code if run.state in ("succeeded", "failed") else None
+            entry.log_open = True
+            self._ended(entry, run.state, code, run.records(self.world.now))
         if taken and self.world.chance.random() < 0.7:
             # Remembered now and then; after a crash the rest is sent twice.
             run.shipped = max(run.shipped, after)
@@ -274,13 +358,14 @@ class Spoke(Actor):
     def _reported(self, entry: Entry, *, taken: bool) -> None:
         self._reporting.discard(entry.cid)
         if taken:
-            entry.reported = True
+            # With its log at the hub too; until then a next life takes it up again.
+            entry.reported = entry.reported or not entry.log_open
         else:
             self.after(self.world.chance.randrange(100, 5_000), self._report, entry)
 
     def _send(self, queue: str, body: object, done: Callable[[bool], None] | None) -> None:
         self.point()
-        self._broker.publish(self, queue, body, done or _unasked)
+        self._broker.publish(self, queue, body, done or _unasked, stamp_ms=self.clock)
 
 
 def _unasked(taken: bool) -> None:

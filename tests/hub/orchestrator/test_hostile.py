@@ -15,7 +15,7 @@ from tests.hub.orchestrator.rig import Rig, Run, until
 from wire.connection import Outgoing
 from wire.envelope import MessageType
 from wire.keys import BoxKey
-from wire.messages import Ack, AckState
+from wire.messages import Ack, AckState, Reject
 from wire.topology import EVENTS, HUB_LOGS, EventKind, event_key, spoke_queue
 
 
@@ -214,6 +214,43 @@ def test_t042_what_was_sent_and_is_never_heard_of_again_is_unknown_and_not_guess
     ended = rig.ended(task, TaskState.UNKNOWN)
     assert Job.get(Job.task == task.id).state is JobState.UNKNOWN
     assert ended.failure.endswith("it was sent, and nobody said within 15 min that it was taken")
+
+
+def test_f12_a_hub_whose_clock_was_set_forward_is_believed_after_another_hello(rig):
+    """A spoke goes by the time of its welcome; what comes from its future it refuses, and says hello anew."""
+    web = rig.spoke("web-01", beats=False)
+    rig.engine.start()
+    web.start()
+    assert web.live.wait(10)
+    until(lambda: SpokeSession.get_or_none(SpokeSession.live))
+    receive, early = web.receive, []
+    web.receive = lambda frame: early.append(frame) if is_a(MessageType.COMMAND, frame) else receive(frame)
+    task = rig.run("true", web)
+    until(lambda: early)
+    web.receive = receive
+    body = Reject(IssuedFrame.get().mid, "ENV_FUTURE", "")
+    web.publish(EventKind.REJECT, web.seal(MessageType.REJECT, body).frame)
+    until(lambda: not SpokeSession.select().where(SpokeSession.live).exists())
+    web.hello()
+    rig.ended(task)
+    assert IssuedFrame.select().count() == 2
+
+
+def test_f12_a_hub_whose_clock_is_set_back_loses_nothing_of_what_spokes_say(rig):
+    web = rig.spoke("web-01", lambda _: None)
+    # A spoke's time is that of its welcome and what has passed since; only the hub's clock is wrong.
+    web._mono_s = time.monotonic
+    web.start()
+    rig.engine.start()
+    assert web.live.wait(10)
+    task = rig.run("true", web)
+    kept = until(lambda: next(iter(web.journal.values()), None))
+    until(lambda: Job.get(Job.task == task.id).state is JobState.ACCEPTED)
+    rig.shift_ms = -10 * 60 * 1000
+    web.report(kept, Run(("said in time\n",)))
+    rig.ended(task)
+    assert texts(rig, task, target="web-01") == ["said in time"]
+    assert "ENV_FUTURE" not in codes()
 
 
 def test_a_command_for_a_session_that_is_over_is_not_sent_again_and_again(rig):

@@ -130,6 +130,18 @@ def test_a_spool_that_is_gone_leaves_the_gap_and_the_log_says_so(rig, begun):
     assert len(begun.web.resends) == 1
 
 
+def test_what_is_missing_at_the_end_is_named_too_where_its_gaps_were_given_up_before(rig, begun):
+    begun.web.on_send_log = lambda kept: begun.web.answer_order(kept, EndState.REFUSED, "gone")
+    begun.web.log(begun.kept, LINES)
+    for number in (0, 1, 5, 6):
+        begun.web.send_records(begun.kept, number, 1)
+    given_up(begun)
+    begun.web.report(begun.kept, Run())
+    rig.ended(begun.task)
+    until(lambda: [gap[:2] for gap in job_of(begun.task).log_gaps] == [[2, 4], [7, 19]])
+    until(lambda: texts(rig, begun.task)[-1] == "LOG_GAP: records 2–4, 7–19 of the log stay missing: gone")
+
+
 def test_who_fails_to_send_is_asked_so_many_times_and_no_more(rig, begun):
     begun.web.on_send_log = lambda kept: begun.web.answer_order(kept, EndState.FAILED, "the machine does not answer")
     lose(begun, 5)
