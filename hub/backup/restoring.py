@@ -235,6 +235,7 @@ def _set_aside(path: Path, at_ms: int) -> str:
     for end in _ENDS:
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + end).rename(aside.with_name(aside.name + end))
+    aside.unlink(missing_ok=True)
     os.link(path, aside)
     return str(aside)
 

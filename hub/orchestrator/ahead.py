@@ -30,6 +30,7 @@ ASK_LIFE_MS = 24 * 3600 * 1000
 
 _CALLED_AGAIN_MS = 60_000
 _CALLED_MAX = 10_000
+_NAMED_MAX = 50
 _CURE = "stop this hub and run `manyarm backup new-epoch --above {version}`"
 
 Alive = Mapping[str, str]
@@ -114,6 +115,8 @@ class Ahead:
         unfinished = {
             report.cid: str(report.state) for report in hello.reports if report.state is not SpokeJobState.ENDED
         }
+        if self._parts.trust().restored_ms and unfinished:
+            self._say_forgotten(spoke, unfinished)
         return {cid: unfinished[cid] for cid in waited if cid in unfinished}
 
     def ask(self, spoke: str, alive: Alive) -> None:
@@ -166,6 +169,16 @@ class Ahead:
             Outbox.insert_many(rows[start : start + 100]).execute()
         if rows:
             logger.info("spoke is asked about jobs of a forgotten time", extra={"spoke": spoke, "jobs": len(rows)})
+
+    def _say_forgotten(self, spoke: str, unfinished: Alive) -> None:
+        """What runs there since the time that the hub forgot runs on; nobody here can look after it."""
+        rows: Any = Job.select(Job.id).where(Job.id.in_(list(unfinished)))
+        known = {cid for (cid,) in rows.tuples()}
+        strangers = sorted(cid for cid in unfinished if cid not in known)
+        if strangers:
+            detail = {"count": len(strangers), "jobs": strangers[:_NAMED_MAX]}
+            record("job.forgotten", f"spoke:{spoke}", actor=f"spoke:{spoke}", outcome="warning", detail=detail)
+            logger.warning("spoke has jobs that this hub forgot", extra={"spoke": spoke, "jobs": len(strangers)})
 
     def _say(self, spoke: str, what: Mapping[str, int]) -> None:
         record("trust.rollback", f"spoke:{spoke}", actor=SYSTEM, outcome="failed", detail=what)

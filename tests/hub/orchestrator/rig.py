@@ -57,6 +57,8 @@ from wire.messages import (
     Command,
     EndState,
     Heartbeat,
+    JobReport,
+    JobState,
     Load,
     Log,
     Op,
@@ -312,7 +314,7 @@ class SimSpoke:
         self.relay = relay
         self.connection = MemoryConnection(rig.broker, relay_user(relay) if relay else spoke_user(spoke_id))
         self.journal, self.commands, self.rejects = {}, [], []
-        self.sent = []
+        self.sent, self.reports = [], []
         self.mute_logs = False
         self.resends = []
         self.on_send_log = self.send_log
@@ -360,7 +362,8 @@ class SimSpoke:
     def hello(self):
         platform = Platform("Linux", "x86_64", "6.1", "3.11", "host")
         with self._lock:
-            frame = self.session.hello(SpokeFacts(1, "sim", platform), time.time(), self._mono_s())
+            reports = tuple(JobReport(cid, JobState(state)) for cid, state in self.reports)
+            frame = self.session.hello(SpokeFacts(1, "sim", platform, reports), time.time(), self._mono_s())
         self.publish(EventKind.HELLO, frame)
 
     def beat(self):
@@ -520,6 +523,8 @@ class SimSpoke:
             kept = Kept(received.header.mid, frame_sha256(frame), received.body)
             self.journal[received.body.cid] = kept
             self.report(kept, Run(state="cancelled", exit_code=None, begun=False))
+        elif kept.result is not None:
+            self.reply(kept, MessageType.RESULT, kept.result)
         kept.cancelled.set()
 
 
