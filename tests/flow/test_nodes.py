@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -23,7 +24,7 @@ LINES = 30
 SCRIPT = """
 echo "start {run}" >> {witness}
 for i in $(seq 1 {half}); do echo "line $i"; done
-until [ -e {gate} ]; do sleep 0.1; done
+for i in $(seq 1200); do [ -e {gate} ] && break; sleep 0.1; done
 for i in $(seq {more} {lines}); do echo "line $i"; done
 echo "end {run}" >> {witness}
 """
@@ -152,3 +153,13 @@ def test_f27_a_stopped_engine_is_not_missed_and_wakes_to_nothing_and_the_other_o
     later.end_well()
     until(lambda: not pair.pid_of_a_node(pair.second.pid), "nobody noticed that it is dead", 60)
     assert "every one chained to the one before it" in pair.whole.manyarm("audit", "verify")
+
+
+def test_up_that_is_told_to_go_takes_its_parts_along_and_the_next_one_goes_on(pair, tmp_path):
+    runs = Runs(pair, tmp_path)
+    parts = [pair.whole.part(name) for name in ("hub", "gateway", "portal")]
+    os.kill(pair.whole.up_pid(), signal.SIGTERM)
+    assert pair.whole.up_status() == 0
+    assert [pid for pid in parts if Path(f"/proc/{pid}").exists()] == []
+    pair.whole.start()
+    runs.end_well()

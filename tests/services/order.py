@@ -13,6 +13,7 @@ TOGETHER = {
         "tests/flow/test_health.py",
         "tests/flow/test_ssh.py",
         "tests/abuse/test_hub_run.py",
+        "tests/flow/test_drain.py",
     ),
     "whole": (
         "tests/flow/test_kills.py",

@@ -72,6 +72,8 @@ class Whole:
             self._reachable = Path(tempfile.mkdtemp(prefix="manyarm-test-"))
             self._reachable.chmod(0o711)
             self.environ["MANYARM_LOCAL_HOME"] = str(self._reachable / "local")
+        # What a former one has said counts no more.
+        (self.folder / "up.log").write_bytes(b"")
         self._up = self._process("up", "manyarm", "up")
         until(self._is_ready, lambda: f"not ready: {self._words('up')}", READY_S)
         if "MANYARM_API_KEY" not in self.environ:
@@ -100,6 +102,11 @@ class Whole:
     def up_pid(self) -> int:
         assert self._up is not None
         return self._up.pid
+
+    def up_status(self) -> int:
+        """With which it has ended by itself; waits for that."""
+        assert self._up is not None
+        return self._up.wait(60)
 
     def broker_pid(self) -> int:
         return int(json.loads((self.home / "broker" / "node.json").read_text())["mark"]["pid"])
