@@ -117,8 +117,7 @@ class Fleet(Conformance):
             enrol(self.folder / name, zip(group, made, strict=True))
             self.light_groups[name] = tuple(group)
             self.start(name)
-        for name in names:
-            self.until_healthy(name)
+        until(lambda: not self.unhealthy(), lambda: f"not healthy: {self.unhealthy()[:9]}", 600)
 
     def _join_code(self) -> str:
         words = ["--role", "light", "--environment", "Here", "--environment", "There"]
@@ -233,9 +232,20 @@ class Fleet(Conformance):
             self.start_what_is_down()
             return "Ready." in (self.folder / "up.log").read_text()
 
-        until(ready, "the hub does not come back", 180)
-        for name in self.names:
-            self.until_healthy(name)
+        until(ready, "the hub does not come back", 240)
+        until(self._answers, "the portal does not come back", 120)
+        until(lambda: not self.unhealthy(), lambda: f"not healthy: {self.unhealthy()}", 240)
+
+    def unhealthy(self) -> list[str]:
+        """Which of our targets are not well, by the hub's rows."""
+        rows = self.rows("SELECT name FROM target WHERE health = 'healthy'")
+        return sorted(set(self.names) - {str(name) for (name,) in rows})
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.call("GET", "/targets"))
+        except (AssertionError, OSError):
+            return False
 
 
 @contextmanager

@@ -38,6 +38,7 @@ def test_f4_a_broker_that_is_away_costs_fifty_steps_nothing_and_nobody_starts_an
     with broker_gone(whole_field):
         time.sleep(away_s)
     back = time.monotonic()
+    whole_field.until_whole()
     for kind in whole_field.kinds:
         whole_field.run_script(kind, "true")
     print(f"F4: {time.monotonic() - back:.1f} s after a broker was away for {away_s} s all kinds have run a new script")
