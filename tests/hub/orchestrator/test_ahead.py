@@ -142,7 +142,7 @@ def test_a_result_of_the_forgotten_time_counts_from_the_spoke_of_the_job_alone(r
 
 def test_what_runs_there_and_nobody_here_remembers_is_said(rig):
     web = rig.spoke("web")
-    rig.trust = replace(rig.trust, restored_ms=now_ms())
+    forget(rig)
     web.reports = [("f" * 32, "running")]
     web.start()
     until(lambda: Event.select().where(Event.action == "job.forgotten").exists())
