@@ -23,6 +23,7 @@ from hub.states import (
     JobState,
     OutboxKind,
     OutboxState,
+    SpokeState,
     TargetKind,
     TaskState,
     Unavailable,
@@ -76,12 +77,39 @@ def of_task(task: Task, now_ms: int) -> list[Wait]:
     ]
 
 
+def of_target(target: Target, now_ms: int) -> list[Wait]:
+    """What is to be done there, and is not."""
+    return _open_jobs(Job.target == target.id, now_ms)
+
+
+def of_spokes(now_ms: int) -> list[Wait]:
+    """Those that somebody must approve, those that are silent, and what they themselves were asked for."""
+    rows: Any = (
+        Spoke.select(Spoke.name, Spoke.state, Spoke.created_at, Spoke.last_seen_at, SpokeSession.id)
+        .join(SpokeSession, JOIN.LEFT_OUTER, on=_live())
+        .where(Spoke.state.in_([SpokeState.PENDING, SpokeState.TRUSTED]), SpokeSession.id.is_null())
+        .order_by(Spoke.name)
+        .limit(_SHOWN_MAX)
+        .tuples()
+    )
+    absent = [
+        waits.of_spoke(Carrier(name, is_live=False, seen_ms=seen_ms), created_ms, state is SpokeState.PENDING, now_ms)
+        for name, state, created_ms, seen_ms, _ in rows
+    ]
+    return [*absent, *_rows_of_outbox(Outbox.kind == OutboxKind.ORDER, now_ms)]
+
+
 def of_spoke(spoke: Spoke, now_ms: int) -> list[Wait]:
     """What waits for this spoke: jobs that it has or should have, and messages to it."""
     orders = _rows_of_outbox(
         (Outbox.spoke == spoke.id) & Outbox.kind.in_([OutboxKind.ORDER, OutboxKind.WELCOME]), now_ms
     )
     return [*_open_jobs(Job.spoke == spoke.id, now_ms), *_messages(Job.spoke == spoke.id, now_ms), *orders]
+
+
+def of_outbox(now_ms: int) -> list[Wait]:
+    """Every message that has not done its work."""
+    return _rows_of_outbox(Outbox.kind != OutboxKind.EVENT, now_ms)
 
 
 def unattended(tasks: Collection[str], now_ms: int) -> dict[str, int]:

@@ -117,6 +117,15 @@ def _cancelled(job: OpenJob, carrier: Carrier, now_ms: int) -> str:
     return f"waits for {job.target} to end it: {carrier.silence(now_ms)}; {ends}"
 
 
+def of_spoke(carrier: Carrier, created_ms: int, is_pending: bool, now_ms: int) -> Wait:
+    """Why a spoke that is not there is not there; nothing ends that by itself."""
+    if is_pending:
+        sentence = f"{carrier.name} waits for somebody to compare its thumbprint and approve it"
+        return Wait("spoke", carrier.name, "whoever may approve spokes", created_ms, None, sentence, is_trouble=True)
+    silent = f"{carrier.name} is silent: {carrier.silence(now_ms)}; what is for it waits until its own deadline"
+    return Wait("spoke", carrier.name, carrier.name, carrier.seen_ms or created_ms, None, silent, is_trouble=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Sending:
     """A row of the outbox that has not done its work."""

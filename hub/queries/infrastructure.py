@@ -6,11 +6,13 @@ from hub.errors import NotFound
 from hub.infrastructure import host_keys, machine_policies, spokes, target_health
 from hub.infrastructure.ssh_input import fingerprint_of
 from hub.operations.body import Reply
+from hub.orchestrator import waiting
 from hub.projects import finding, targeting
 from hub.queries import environments as environment_queries
 from hub.queries.listing import Order, Page, Slice, at_text, page, time_text
+from hub.queries.waits import WaitView, wait_views
 from hub.states import Health, SpokeKind, TargetKind
-from hub.storage.models import Account, JoinToken, RelayHint, Spoke, Target, TargetEnvironment
+from hub.storage.models import Account, JoinToken, RelayHint, Spoke, Target, TargetEnvironment, now_ms
 
 
 class EndpointView(Reply):
@@ -73,6 +75,12 @@ class TargetView(Reply):
     version: int
 
 
+class TargetDetail(TargetView):
+    """`waits`: what is to be done there, and is not."""
+
+    waits: list[WaitView]
+
+
 class SpokeView(Reply):
     """`address`: where a listening spoke is dialled; `relay`: the name of who dials it, `reached` what that says.
 
@@ -97,6 +105,12 @@ class SpokeView(Reply):
     last_seen: str | None
     clock_skew_s: float
     version: int
+
+
+class SpokeDetail(SpokeView):
+    """`waits`: what it has or should have, and messages to it."""
+
+    waits: list[WaitView]
 
 
 class JoinCodeView(Reply):
@@ -247,8 +261,9 @@ def _is(health: str) -> Expression:
     return Target.disabled_at.is_null() & (Target.health == health)
 
 
-def target(ref: str) -> TargetView:
-    return target_view(targeting.target(ref))
+def target(ref: str) -> TargetDetail:
+    row = targeting.target(ref)
+    return TargetDetail(**target_view(row).model_dump(), waits=wait_views(waiting.of_target(row, now_ms())))
 
 
 def all_spokes(part: Slice, *, state: str = "") -> Page[SpokeView]:
@@ -266,8 +281,9 @@ def spoke_row(ref: str) -> Spoke:
     return found
 
 
-def spoke(ref: str) -> SpokeView:
-    return spoke_view(spoke_row(ref))
+def spoke(ref: str) -> SpokeDetail:
+    row = spoke_row(ref)
+    return SpokeDetail(**spoke_view(row).model_dump(), waits=wait_views(waiting.of_spoke(row, now_ms())))
 
 
 def join_codes(part: Slice) -> Page[JoinCodeView]:

@@ -11,12 +11,12 @@ from hub.operations.body import Reply
 from hub.orchestrator import task_log, waiting
 from hub.orchestrator.check_results import is_routine_task
 from hub.orchestrator.task_steps import task_steps
-from hub.orchestrator.waits import Wait
 from hub.permissions import Permission
 from hub.projects import finding
 from hub.queries import projects
 from hub.queries.listing import Order, Page, Slice, at_text, page, time_text
 from hub.queries.shown import is_shown_as, shown_one
+from hub.queries.waits import WaitView, wait_views
 from hub.states import Priority
 from hub.storage.models import Deployment, Environment, Project, Release, Task, now_ms
 from hub.storage.vault import Vault
@@ -96,20 +96,6 @@ class TaskStep(Reply):
     targets: list[StepTarget]
 
 
-class WaitView(Reply):
-    """Something that is not finished: a task, step, job, message or log.
-
-    `owner`: whose move it is; `deadline`: when it is over without one; `sentence`: why it does not move.
-    """
-
-    what: str
-    name: str
-    owner: str
-    since: str
-    deadline: str | None
-    sentence: str
-
-
 class TaskDetail(TaskView):
     """`waits`: everything of it that is not finished."""
 
@@ -187,20 +173,6 @@ def task(caller: Caller, task_id: str) -> TaskDetail:
         for step in task_steps(row.id, now_ms())
     ]
     return TaskDetail(**_members(row), steps=steps, waits=wait_views(waiting.of_task(row, now_ms())))
-
-
-def wait_views(found: Iterable[Wait]) -> list[WaitView]:
-    return [
-        WaitView(
-            what=one.what,
-            name=one.name,
-            owner=one.owner,
-            since=time_text(one.since_ms),
-            deadline=at_text(one.deadline_ms),
-            sentence=one.sentence,
-        )
-        for one in found
-    ]
 
 
 def log(

@@ -23,7 +23,7 @@ UNDER_WAY = {"running", "cancelling"}
 # What lists nothing that could be under way, or cannot be asked for without what it lists.
 NO_STATE = {"variable", "variable_set", "package", "artifact", "user", "intent", "schema", "machine_policy", "filename"}
 HAS_NO_STATE = {("package", "show"), ("machine-policy", "show")}
-READS = {"list", "show", "logs", "sources"}
+READS = {"waits", "list", "show", "logs", "sources"}
 
 
 @pytest.fixture(scope="module", params=[TaskState.RUNNING, TaskState.CANCELLING], ids=str)

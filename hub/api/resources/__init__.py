@@ -20,6 +20,7 @@ from hub.api.resources import (
     roots,
     tasks,
     variables,
+    waits,
 )
 
 ALL_RESOURCES = (
@@ -35,6 +36,7 @@ ALL_RESOURCES = (
     tasks.RESOURCE,
     tasks.RUNS,
     queue.RESOURCE,
+    waits.RESOURCE,
     infrastructure.TARGETS,
     machine_policies.RESOURCE,
     infrastructure.SPOKES,

@@ -6,7 +6,7 @@ from hub.api.query_string import ListQuery, SearchQuery, Word
 from hub.api.route import Call, Resource
 from hub.permissions import Permission
 from hub.queries import infrastructure as queries
-from hub.queries.infrastructure import HostKeyView, JoinCodeView, SpokeView, TargetView
+from hub.queries.infrastructure import HostKeyView, JoinCodeView, SpokeDetail, SpokeView, TargetDetail, TargetView
 from hub.queries.listing import Page
 
 TARGETS = Resource("targets")
@@ -32,8 +32,8 @@ def list_targets(call: Call) -> Page[TargetView]:
     return queries.targets(query.slice, q=query.q, **chosen)
 
 
-@TARGETS.get("/targets/<target>", TargetView, Permission.TARGET_VIEW, "One target")
-def show_target(_: Call, target: str) -> TargetView:
+@TARGETS.get("/targets/<target>", TargetDetail, Permission.TARGET_VIEW, "One target, and what waits for it")
+def show_target(_: Call, target: str) -> TargetDetail:
     return queries.target(target)
 
 
@@ -61,8 +61,10 @@ def list_spokes(call: Call) -> Page[SpokeView]:
     return queries.all_spokes(call.query.slice, state=call.query.state)
 
 
-@SPOKES.get("/spokes/<spoke>", SpokeView, Permission.SPOKE_VIEW, "One spoke, with its thumbprint")
-def show_spoke(_: Call, spoke: str) -> SpokeView:
+@SPOKES.get(
+    "/spokes/<spoke>", SpokeDetail, Permission.SPOKE_VIEW, "One spoke, with its thumbprint, and what waits for it"
+)
+def show_spoke(_: Call, spoke: str) -> SpokeDetail:
     return queries.spoke(spoke)
 
 

@@ -44,6 +44,8 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     for field, value in (found["endpoint"] or {}).items():
         if value not in (None, "", {}):
             click.echo(f"{field}: {printing.plain(str(value))}")
+    for wait in found["waits"]:
+        click.echo(printing.plain(wait["sentence"]))
 
 
 for adding in (add_ssh, add_listening, add_cloud, confirm_host_key):

@@ -53,6 +53,15 @@ def show(ctx: click.Context, task_id: str, as_json: bool) -> None:
 
 
 @task.command()
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_context
+def waits(ctx: click.Context, as_json: bool) -> None:
+    """Show all that is not finished: whose move it is, until when, and why it does not move."""
+    found = api(ctx.obj["url"]).get("/waits")["items"]
+    printing.as_json(found) if as_json else printing.table(found, WAIT_COLUMNS)
+
+
+@task.command()
 @click.argument("task_id")
 @click.option("-f", "--follow", "follow", is_flag=True, help="Go on until the task has ended, then end as it did.")
 @click.option("--step")

@@ -32,6 +32,8 @@ _BACKUP_OLD_H = 26
 _POOR = ("unavailable", "unhealthy")
 _SKEW_S = 120
 _SILENT_S = 60
+_SLOW_MS = 600_000
+_NAMED = 10
 _STATUS_BYTES = 64 * 1024
 
 
@@ -285,6 +287,25 @@ def _spokes(settings: HubSettings) -> Iterator[Finding]:
         yield Finding("targets", Verdict.OK, f"{Target.select().where(Target.health == 'healthy').count()} healthy")
 
 
+def _what_waits(settings: HubSettings) -> Iterator[Finding]:
+    """Tasks that nobody looks after, and messages that stay where they are."""
+    from hub.orchestrator import waiting
+    from hub.storage.database import connection, open_database
+    from hub.storage.models import Task, now_ms
+
+    open_database(settings.database)
+    at_ms = now_ms()
+    with connection():
+        for task in Task.select().where(waiting.is_unattended(at_ms)).limit(_NAMED):
+            words = waiting.of_task(task, at_ms)[0].sentence
+            yield Finding(f"task {task.title}", Verdict.WRONG, words, "manyarm up, or manyarm hub")
+        slow = [wait for wait in waiting.of_outbox(at_ms) if at_ms - wait.since_ms > _SLOW_MS]
+        for wait in slow[:_NAMED]:
+            yield Finding("outbox", Verdict.WARN, wait.sentence, f"look at {wait.owner}")
+        more = f", {len(slow) - _NAMED} more wait" if len(slow) > _NAMED else ""
+        yield Finding("outbox", Verdict.OK, f"{len(slow)} messages have waited for more than 10 min{more}")
+
+
 def _house_spokes(settings: HubSettings) -> Iterator[Finding]:
     """Those that `manyarm up` keeps beside the hub."""
     from hub.infrastructure.house_spokes import house_homes
@@ -392,5 +413,6 @@ _AT_THE_DATA: tuple[Look, ...] = (
     _broker,
     _events_for_others,
     _spokes,
+    _what_waits,
     _house_spokes,
 )

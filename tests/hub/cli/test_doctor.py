@@ -64,6 +64,22 @@ def test_events_that_no_broker_has_taken_for_long_are_told(hub):
     assert "warn   events for others: 1 wait for the broker, the oldest for " in looked(hub, 0)
 
 
+def test_what_nobody_looks_after_and_what_stays_in_the_outbox_is_told(hub):
+    assert "ok     outbox: 0 messages have waited for more than 10 min\n" in looked(hub, 0)
+    with contextlib.closing(sqlite3.connect(hub.home / "manyarm.db")) as database, database:
+        for statement in (
+            "INSERT INTO task (id, kind, title, state, created_at, started_at, waiting_for, failure, log_lines, priority,"
+            " concurrency_key, version) VALUES ('t', 'script-run', 'Script on web-01', 'running', 1, 1, '', '', 0, 0, '', 1)",
+            "INSERT INTO timer (id, task_id, name, due_at) VALUES ('x', 't', 'task', 1)",
+            "INSERT INTO outbox (kind, cid, state, created_at, expires_at, attempts)"
+            " VALUES ('order', 'c', 'waiting', 1, 2, 0)",
+        ):
+            database.execute(statement)
+    said = looked(hub, 1)
+    assert "WRONG  task Script on web-01: nobody looks after it: the hub's engine should have decided at " in said
+    assert "warn   outbox: the order for a spoke is kept here until a spoke is there: never heard of yet" in said
+
+
 @pytest.mark.parametrize("text", ["portal_bind = 8080\n", "portal_bnd = 'x'\n", "portal_bind = \n"])
 def test_a_setting_with_a_typo_is_told_with_its_file_and_line(hub, text):
     (hub.home / "hub.toml").write_text("# mine\n" + text)

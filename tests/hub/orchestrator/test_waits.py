@@ -7,7 +7,8 @@ import pytest
 from hub.orchestrator import waiting, waits
 from hub.orchestrator.events import CancelAsked
 from hub.orchestrator.waits import ENGINE, Carrier, OpenJob, Sending
-from hub.states import JobState, OutboxKind, OutboxState, TaskState
+from hub.states import JobState, OutboxKind, OutboxState, SpokeState, TaskState
+from hub.storage.database import write_tx
 from hub.storage.models import Job, Spoke, Task
 from tests.hub.orchestrator.rig import Rig, Run, until
 
@@ -162,6 +163,21 @@ def test_a_cancel_says_whose_confirmation_it_waits_for(rig):
         one.sentence for one in waiting.of_spoke(Spoke.get_by_id(web.id), rig.parts.clock_ms()) if one.what == "job"
     }
     assert spoke == job.sentence
+
+
+def test_spokes_that_are_not_there_say_for_whom_they_wait(rig):
+    rig.spoke("web-01")
+    rig.spoke("web-02").start()
+    with write_tx():
+        Spoke.create(name="web-03", state=SpokeState.PENDING, sign_pk="0" * 64, sign_kid="1" * 32, box_pk="2" * 64)
+    rig.engine.start()
+    assert rig.spokes["web-02"].live.wait(30)
+    found = until(lambda: (all_of := waiting.of_spokes(rig.parts.clock_ms())) and len(all_of) == 2 and all_of)
+    assert [(one.name, one.owner) for one in found] == [
+        ("web-01", "web-01"),
+        ("web-03", "whoever may approve spokes"),
+    ]
+    assert found[0].sentence.startswith("web-01 is silent: never heard of yet")
 
 
 def test_nothing_runs_for_an_engine_that_is_gone(rig):
