@@ -5,11 +5,11 @@ A transaction is one call without a point in it. It follows hub/orchestrator/{st
 log_fetch}.py; several engines have the same rows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from hub.orchestrator.effects import DropJob, DropTimer, ExpireJob, SendCancel, SendJob, SetJob, SetTimer
+from hub.orchestrator.effects import DropJob, DropTimer, Effect, ExpireJob, SendCancel, SendJob, SetJob, SetTimer
 from hub.orchestrator.events import (
     CancelAsked,
     Event,
@@ -118,11 +118,15 @@ class Hub(Actor):
     def _feed(self, events: Iterable[Event]) -> None:
         rows, waiting = self.rows, list(events)
         while waiting:
-            rows.progress, effects = advance_all(rows.plan, rows.progress, waiting, self.clock)
-            waiting = self._apply(effects)
+            waiting = self._apply(self._advance(waiting))
         if rows.is_over and not rows.ended_ms:
             rows.ended_ms = self.world.now
             self.world.note(f"the task is {rows.progress.state}: {rows.progress.failure}")
+
+    def _advance(self, events: Sequence[Event]) -> Sequence[Effect]:
+        rows = self.rows
+        rows.progress, effects = advance_all(rows.plan, rows.progress, events, self.clock)
+        return effects
 
     def _apply(self, effects: Iterable[Any]) -> list[Event]:
         following: list[Event] = []
