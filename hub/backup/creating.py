@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ PACK, ARTIFACT, INCOMING = "pack/", "artifact/", "incoming/"
 
 _READ = 1024 * 1024
 _TRIES = 3
+_LEFT_S = 86_400
 _ID = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -183,6 +185,10 @@ def _blocks(path: Path) -> Iterator[bytes]:
 @contextmanager
 def _aside(home: Path) -> Iterator[Path]:
     """A folder for links, on the file system of what is linked; gone afterwards."""
+    for left in (home / "run").glob("backup-*"):
+        # Of one that was killed: its links keep the room of files that are gone.
+        if time.time() - left.stat().st_mtime > _LEFT_S:
+            shutil.rmtree(left, ignore_errors=True)
     folder = home / "run" / f"backup-{os.urandom(4).hex()}"
     folder.mkdir(mode=0o700, parents=True)
     try:

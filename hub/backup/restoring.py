@@ -41,6 +41,7 @@ from hub.storage.hub_trust import load_seals
 from hub.storage.models import DataKey
 from hub.storage.vault import ProcessClass, Vault
 from hub.storage.vault_master import MasterKey, write_private
+from wire.crash import crash_point
 
 _ENDS = ("-wal", "-shm")
 _PLACES: dict[str, tuple[re.Pattern[str], Callable[[str], Path]]] = {
@@ -89,9 +90,11 @@ def restore(
             _keep_key(destination, master)
         with _database(destination) as database:
             rows, files = _unpack(file, master, database, head, staged)
+            crash_point("restore.unpacked")
             begun = _begin(destination, master, head, above)
             # Before the rows that name them.
             _place(staged, destination.home)
+            crash_point("restore.placed")
         set_aside = _put_in_place(destination)
     return Restored(head, rows, files, begun, set_aside)
 
@@ -220,6 +223,7 @@ def _put_in_place(destination: Destination) -> str:
     path, unfinished = sqlite_path(destination.database), _unfinished(destination)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     set_aside = _set_aside(path, destination.clock_ms()) if path.exists() and path.stat().st_size else ""
+    crash_point("restore.aside")
     unfinished.replace(path)
     _remove_database(unfinished)
     _sync(path.parent)
