@@ -7,12 +7,15 @@
     exit_code: Annotated[int, Whole(-1024, 1024)] | None
 
 Reading refuses unknown, missing and wrong fields by their dotted path (ENV_SCHEMA); it never converts.
+
+A field that a later release adds has a default, by which the releases before and after it understand one another: it
+may be absent, and is not written while it holds its default. What says more than that goes only to whom it is known to.
 """
 
 import re
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -80,7 +83,14 @@ def write(value: Any) -> JsonValue:
         return [write(member) for member in value]
     if isinstance(value, StrEnum):
         return value.value
-    return {name: write(getattr(value, name)) for name in _names_of(kind)} if is_dataclass(kind) else value
+    if not is_dataclass(kind):
+        return value  # type: ignore[no-any-return]  # A number, say, of a type of its own.
+    added = _added_in(kind)
+    written = {name: write(getattr(value, name)) for name in _names_of(kind)}
+    for name, default in added.items():
+        if getattr(value, name) == default:
+            del written[name]
+    return written
 
 
 def write_object(value: Any) -> JsonObject:
@@ -93,6 +103,12 @@ def write_object(value: Any) -> JsonObject:
 @cache
 def _names_of(kind: Any) -> tuple[str, ...]:
     return tuple(part.name for part in fields(kind))
+
+
+@cache
+def _added_in(kind: Any) -> dict[str, Any]:
+    """The fields that may be absent, and what they hold then."""
+    return {part.name: part.default for part in fields(kind) if part.default is not MISSING}
 
 
 @cache
@@ -202,19 +218,20 @@ def _table_reader(read_member: Reader, rule: Many) -> Reader:
 def _object_reader(cls: Any) -> Reader:
     hints = get_type_hints(cls, include_extras=True)
     readers = {part.name: _reader_of(hints[part.name]) for part in fields(cls)}
+    added = _added_in(cls)
 
     def read_object(value: JsonValue, path: str) -> Any:
         if type(value) is not dict:
             raise _wrong(path or "body", "an object")
         prefix = f"{path}." if path else ""
-        _compare_names(value, readers.keys(), prefix)
-        return cls(**{name: read_member(value[name], prefix + name) for name, read_member in readers.items()})
+        _compare_names(value, readers.keys(), added, prefix)
+        return cls(**{name: one(value[name], prefix + name) for name, one in readers.items() if name in value})
 
     return read_object
 
 
-def _compare_names(value: JsonObject, known: Any, prefix: str) -> None:
-    for name in sorted(value.keys() ^ known):
+def _compare_names(value: JsonObject, known: Any, added: Any, prefix: str) -> None:
+    for name in sorted((value.keys() ^ known) - (added.keys() - value.keys())):
         what = "missing field" if name in known else "unknown field"
         raise Refused(Code.ENV_SCHEMA, what, field=prefix + field_name(name))
 
