@@ -82,9 +82,11 @@ class HubApi:
         """The engine was busy or away: its answer is at the link as soon as it is there."""
         deadline = time.monotonic() + _LATE_ANSWER_S
         while time.monotonic() < deadline:
-            answer = self._request("GET", location.removeprefix("/api/v1"))
-            if answer.status != 202:
-                return json.loads(answer.data) if answer.data else None
+            found = json.loads(self._request("GET", location.removeprefix("/api/v1")).data)
+            if found["state"] == "done":
+                if found["status"] >= 400:
+                    raise CommandFailed(_words(found["answer"], ""), _status(found["status"]))
+                return found["answer"] or None
             time.sleep(0.5)
         raise CommandFailed(f"the hub has taken the request but not answered yet; look at {location}", Status.TIMED_OUT)
 
@@ -126,15 +128,18 @@ def part(name: str) -> str:
 
 def _problem(answer: Answer, place: str) -> str:
     try:
-        problem = json.loads(answer.data)
-        if place and problem.get("line"):
-            line = problem["line"]
-            return f"{place}:{line}: {str(problem['detail']).removeprefix(f'line {line}: ')}"
-        detail = problem.get("detail") or problem.get("title") or problem["code"]
-        field = f" (field {problem['field']})" if problem.get("field") else ""
-        return f"{detail}{field}"
+        return _words(json.loads(answer.data), place)
     except (ValueError, KeyError, AttributeError):
         return f"the hub answered {answer.status}"
+
+
+def _words(problem: Json, place: str) -> str:
+    if place and problem.get("line"):
+        line = problem["line"]
+        return f"{place}:{line}: {str(problem['detail']).removeprefix(f'line {line}: ')}"
+    detail = problem.get("detail") or problem.get("title") or problem["code"]
+    field = f" (field {problem['field']})" if problem.get("field") else ""
+    return f"{detail}{field}"
 
 
 def _status(http: int) -> Status:
