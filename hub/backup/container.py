@@ -29,7 +29,7 @@ END = "end"
 _LENGTH = struct.Struct(">I")
 _HEAD_MAX = 1024 * 1024
 _NAME_MAX = 4096
-_BLOCK = 1024 * 1024
+_BLOCK = 64 * 1024
 _END_MAX = 1024 * 1024 * 1024
 _HEX = re.compile(r"([0-9a-f]{2})+")
 
