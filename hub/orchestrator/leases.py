@@ -16,7 +16,7 @@ from typing import Any
 
 from hub.errors import Unavailable
 from hub.storage.database import connection, database_clock_ms, guarded, is_postgres, write_tx
-from hub.storage.models import Lease, Node
+from hub.storage.models import Lease
 from hub.storage.prepared import Prepared, hole
 
 logger = logging.getLogger(__name__)
@@ -69,13 +69,8 @@ def release(holder: str) -> None:
 
 
 def holders() -> Mapping[str, str]:
-    """The names of the nodes that hold something now, by what they hold."""
-    rows: Any = (
-        Lease.select(Lease.name, Node.name)
-        .join(Node, on=(Node.id == Lease.holder))
-        .where(Lease.until > database_clock_ms())
-        .tuples()
-    )
+    """The ids of the nodes that hold something now, by what they hold."""
+    rows: Any = Lease.select(Lease.name, Lease.holder).where(Lease.until > database_clock_ms()).tuples()
     return dict(rows)
 
 
@@ -151,5 +146,4 @@ class Leases:
         """We leave: another one may go on at once."""
         with self._lock:
             self._asked.clear()
-        if self._is_shared():
-            release(self.holder)
+        release(self.holder)

@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from hub.api.declared import permission
 from hub.permissions import Permission
-from hub.queries import environments, projects
+from hub.queries import environments, nodes, projects
 from hub.queries import queue as queries
 from hub.queries.listing import Slice
 from hub.storage.database import connection
@@ -28,6 +28,7 @@ def show() -> ResponseReturnValue:
             "queue.html",
             queue=queries.queue(g.caller, part),
             edits=edits,
+            nodes=nodes.all_nodes().items,
             priorities=PRIORITIES,
             projects=[row.name for row in projects.all_projects(g.caller, Slice(limit=1000)).items] if edits else [],
             environments=[row.name for row in environments.environments(Slice(limit=1000)).items] if edits else [],

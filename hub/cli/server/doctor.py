@@ -306,6 +306,25 @@ def _what_waits(settings: HubSettings) -> Iterator[Finding]:
         yield Finding("outbox", Verdict.OK, f"{len(slow)} messages have waited for more than 10 min{more}")
 
 
+def _nodes(settings: HubSettings) -> Iterator[Finding]:
+    """The engines on this database, wherever they run."""
+    from hub.queries.nodes import all_nodes
+    from hub.storage.database import connection, open_database
+
+    open_database(settings.database)
+    with connection():
+        found = all_nodes().items
+    for node in found:
+        words = f"works since {node.since}, release {node.software}"
+        if node.is_there:
+            yield Finding(f"node {node.name}", Verdict.OK, f"{words}, alone: {', '.join(node.alone) or 'nothing'}")
+        else:
+            yield Finding(f"node {node.name}", Verdict.WARN, "is silent; its work is taken over", "see its machine")
+    if len({node.software for node in found if node.is_there}) > 1:
+        cure = "bring all nodes to one release: two side by side are for the moment of an upgrade"
+        yield Finding("nodes", Verdict.WARN, "they run different releases", cure)
+
+
 def _house_spokes(settings: HubSettings) -> Iterator[Finding]:
     """Those that `manyarm up` keeps beside the hub."""
     from hub.infrastructure.house_spokes import house_homes
@@ -411,6 +430,7 @@ _AT_THE_DATA: tuple[Look, ...] = (
     _row_seals,
     _audit_chain,
     _broker,
+    _nodes,
     _events_for_others,
     _spokes,
     _what_waits,
