@@ -5,7 +5,7 @@ A transaction is one call without a point in it. It follows hub/orchestrator/{st
 log_fetch}.py; several engines have the same rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from hub.orchestrator.events import (
     JobAccepted,
     JobEnded,
     JobExpired,
+    JobRenewed,
     JobStarted,
     SpokeRevoked,
     Started,
@@ -27,7 +28,7 @@ from hub.orchestrator.missing_logs import ATTEMPTS_MAX
 from hub.orchestrator.progress import advance_all
 from hub.orchestrator.sendings import CANCEL_LIFE_MS
 from hub.orchestrator.states import OPEN_JOBS
-from hub.states import JOB_ENDED, JobState
+from hub.states import JOB_ENDED, JobState, TaskState
 from tests.simulation.broker_model import Broker, Message
 from tests.simulation.frames import Ack, Beat, Call, Command, Hello, Log, Reject, Result, Welcome
 from tests.simulation.hub_rows import Fetch, HubSession, JobRow, Row, Rows
@@ -137,7 +138,9 @@ class Hub(Actor):
                 case SetJob(cid, state):
                     self._set_job(cid, state)
                 case SendJob(cid, deadline_ms):
-                    self.rows.outbox.append(Row("command", self.rows.jobs[cid].spoke, cid, deadline_ms))
+                    life_ms = min(COMMAND_TTL_MS, deadline_ms - self.clock)
+                    spoke = self.rows.jobs[cid].spoke
+                    self.rows.outbox.append(Row("command", spoke, cid, deadline_ms, life_ms=life_ms))
                 case DropJob(cid):
                     self._settle(cid, "dead", "command")
                 case SendCancel():
@@ -532,11 +535,22 @@ class Hub(Actor):
         moments = list(self.rows.timers.values())
         moments += [one.seen_ms + SILENT_MS for one in self.rows.sessions.values() if one.live]
         moments += [one.due_ms for one in self.rows.fetches.values() if one.state == "open"]
+        moments += [row.published_ms + row.life_ms // 2 for row in self._renewable()]
         if moments:
             wake_ms = max(now + 1, min(moments) + 1)
             if not self._alarm_ms or wake_ms < self._alarm_ms or self._alarm_ms <= now:
                 self._alarm_ms = wake_ms
                 self.after(wake_ms - now, self._clock_rings)
+
+    def _renewable(self) -> Iterator[Row]:
+        """Commands that were taken and not begun, by spokes that are there."""
+        rows = self.rows
+        if rows.progress.state is not TaskState.RUNNING:
+            return
+        for row in rows.outbox:
+            is_taken = row.kind == "command" and row.state == "accepted"
+            if is_taken and rows.jobs[row.cid].state is JobState.ACCEPTED and self._live_session(row.spoke):
+                yield row
 
     def clock_was_set(self) -> None:
         self._alarm_ms = 0
@@ -553,6 +567,11 @@ class Hub(Actor):
         for session in rows.sessions.values():
             if session.live and session.seen_ms + SILENT_MS <= now:
                 session.live = False
+        for row in list(self._renewable()):
+            if row.published_ms + row.life_ms // 2 <= now:
+                # It keeps its attempts: a cancel must not take it for one that never went out.
+                row.state, row.expires_ms = "waiting", now + row.life_ms
+                self._feed([JobRenewed(row.cid)])
         for cid, fetch in list(rows.fetches.items()):
             if fetch.state == "open" and fetch.due_ms <= now:
                 self._fetch(cid, fetch)

@@ -13,7 +13,7 @@ from hub.states import TASK_ENDED, JobState
 
 @dataclass(slots=True)
 class Row:
-    """Of the outbox. `about`: which job and which of its records an order asks for."""
+    """Of the outbox. `life_ms`: how long a command lives; `about`: which job and which of its records an order asks for."""
 
     kind: str
     spoke: str
@@ -24,6 +24,7 @@ class Row:
     published_ms: int = 0
     not_before_ms: int = 0
     failures: int = 0
+    life_ms: int = 0
     about: tuple[str, tuple[tuple[int, int], ...]] | None = None
 
 

@@ -73,6 +73,7 @@ class Machine:
         self.rebooted = False
         self.spools_gone = False
         self.too_late: set[str] = set()
+        self.claimed: set[str] = set()
 
     def start(self, cid: str, at: int, expires_ms: int) -> None:
         """`at`: the time by the clock that whoever starts it goes by; `expires_ms`: what he was told by that clock."""

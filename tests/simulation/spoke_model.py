@@ -192,6 +192,8 @@ class Spoke(Actor):
             self._carry_out(entry, at_once=at_once)
             return
         entry.frame = command.frame
+        if entry.state == "accepted":
+            entry.expires_ms = max(entry.expires_ms, command.expires_ms)
         self.point()
         self._send("results", Ack(self.name, entry.cid, entry.frame, entry.state == "running"), None)
         if entry.state == "cancelled":
@@ -243,7 +245,9 @@ class Spoke(Actor):
         if entry.about is not None:
             self.after(self.world.chance.choice((1, 20, 2_000)), self._send_again, entry, list(entry.about[1]))
             return
-        self.after(self.world.chance.choice((0, 1, 5, 300, 3_000)), self._prepared, entry, at_once)
+        # At once, after a fetch, or when one of its places is free.
+        wait_ms = 0 if at_once else self.world.chance.choice((1, 5, 300, 3_000, 3_000, 80_000))
+        self.after(wait_ms, self._prepared, entry, at_once)
 
     def _send_again(self, entry: Entry, spans: list[tuple[int, int]]) -> None:
         assert entry.about is not None
@@ -292,7 +296,10 @@ class Spoke(Actor):
         """A run of an earlier life: its folder says how far it is."""
         self._followed.add(entry.cid)
         if entry.cid not in self.machine.runs:
-            self._ended(entry, "unknown", None, 0)
+            # Its folder is claimed for nobody; after a reboot that says nothing.
+            state = "unknown" if self.machine.rebooted else "failed"
+            self.machine.claimed.add(entry.cid)
+            self._ended(entry, state, None, 0)
             return
         self._follow(entry)
 

@@ -49,6 +49,9 @@ def _job_wrongs(cid: str, job: JobRow, machine: Machine, rows: Rows, *, excused:
         case JobState.SUCCEEDED | JobState.FAILED | JobState.TIMED_OUT:
             # What was taken unheard and stopped again has failed.
             stopped = job.state is JobState.FAILED and run is not None and run.state == "cancelled"
+            promised = job.state is JobState.FAILED and cid in machine.claimed and not started
+            if promised:
+                return wrong
             if run is None or (run.state != job.state and not stopped):
                 wrong.append(f"the hub says {job.state}, the machine {run.state if run else 'that it never ran'}")
         case JobState.CANCELLED:
