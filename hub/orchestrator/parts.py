@@ -59,7 +59,8 @@ class EngineLimits:
     A spoke is called unavailable after `missed_beats` heartbeats; `republish_s` grows with each attempt. A result
     waits up to `held_s` for the log before it, a part of a log up to `early_s` for the part before it; then there is a
     gap, and `log_gap_s` later its spoke is asked for what is missing, or `log_late_s` after an end whose log did not
-    come. `batch` frames are taken at once, `log_batch` of the large ones.
+    come. `batch` frames are taken at once, `log_batch` of the large ones. After a start, or after the broker was gone,
+    no job is given up for `deaf_grace_s`.
     """
 
     heartbeat_s: int = 15
@@ -75,6 +76,7 @@ class EngineLimits:
     beat_batch: int = 500
     quarantine: int = 100
     outputs_bytes: int = 256 * 1024
+    deaf_grace_s: float = 45.0
 
     def __post_init__(self) -> None:
         if self.missed_beats < 1 or self.heartbeat_s < 1:

@@ -9,8 +9,9 @@ from threading import Event
 from typing import Any
 
 from hub.orchestrator import waiting
+from hub.orchestrator.events import DEADLINE_TIMER, TimerFired
 from hub.orchestrator.events import Event as TaskEvent
-from hub.orchestrator.events import TimerFired
+from hub.orchestrator.hearing import Hearing
 from hub.orchestrator.leases import CHORES
 from hub.orchestrator.log_fetch import LogFetches
 from hub.orchestrator.parts import EngineParts
@@ -54,6 +55,7 @@ class Clockwork:
         self._steering = steering
         self._sessions = sessions
         self._stopped = stopped
+        self._hearing = Hearing(lambda: not parts.broker_trouble(), int(parts.limits.deaf_grace_s * 1000))
         self._chores: list[tuple[int, Callable[[int], None]]] = [
             (_SESSIONS_EVERY_MS, self._sweep_sessions),
             (_WORDS_EVERY_MS, self._refresh_words),
@@ -88,10 +90,14 @@ class Clockwork:
                 chore(now_ms)
 
     def _fire(self, now_ms: int) -> None:
+        trusted = self._hearing.trusts_silence(now_ms)
         if _DUE.first(now_ms=now_ms) is None:
             return
+        which = (Timer.due_at <= now_ms) if trusted else (Timer.due_at <= now_ms) & (Timer.name != DEADLINE_TIMER)
         with write_tx():
-            due = _claimed(Timer.select().where(Timer.due_at <= now_ms).order_by(Timer.due_at).limit(_TIMERS_AT_ONCE))
+            due = _claimed(Timer.select().where(which).order_by(Timer.due_at).limit(_TIMERS_AT_ONCE))
+            if not due:
+                return
             events: dict[str, list[TaskEvent]] = {}
             for timer in due:
                 events.setdefault(timer.task, []).append(TimerFired(timer.name))

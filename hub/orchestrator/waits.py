@@ -160,7 +160,7 @@ def is_unattended(deadline_ms: int, now_ms: int) -> bool:
 
 def unattended(deadline_ms: int, now_ms: int) -> str:
     due = clock(deadline_ms, now_ms)
-    return f"nobody looks after it: {ENGINE} should have decided at {due}; start it with `manyarm hub`"
+    return f"nobody looks after it: {ENGINE} should have decided at {due}; it is gone, or hears none of its spokes"
 
 
 def clock(at_ms: int, now_ms: int) -> str:

@@ -91,7 +91,7 @@ RUN_SCRIPT = StepKind(
 )
 HOST_KEY = f"ssh-ed25519 {b64encode(pack('>I', 11) + b'ssh-ed25519' + pack('>I', 32) + b'c' * 32).decode()}"
 LIMITS = EngineLimits(
-    heartbeat_s=1, missed_beats=2, republish_s=2, held_s=2.0, early_s=0.2, log_gap_s=0.2, log_late_s=0.5
+    heartbeat_s=1, missed_beats=2, republish_s=2, held_s=2.0, early_s=0.2, log_gap_s=0.2, log_late_s=0.5, deaf_grace_s=0
 )
 
 
