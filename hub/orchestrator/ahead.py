@@ -15,10 +15,11 @@ from peewee import fn
 from hub.events.record import SYSTEM, record
 from hub.orchestrator.events import Event, JobAccepted, JobStarted
 from hub.orchestrator.parts import EngineParts
+from hub.orchestrator.recent import Recent
 from hub.orchestrator.states import OPEN_JOBS
-from hub.states import OutboxKind, OutboxState
-from hub.storage.database import current_transaction, write_tx
-from hub.storage.models import Installation, Job, Outbox, TrustFrame, new_row_id
+from hub.states import OutboxKind, OutboxState, SpokeState
+from hub.storage.database import connection, current_transaction, is_postgres, write_tx
+from hub.storage.models import Installation, Job, Outbox, Spoke, TrustFrame, new_row_id
 from wire.exchange import Received
 from wire.messages import Heartbeat, Hello
 from wire.messages import JobState as SpokeJobState
@@ -45,6 +46,7 @@ class Ahead:
         self._wake = wake
         self._version = 0
         self._epoch = 0
+        self._said_to_others = Recent(_newest_known)
         self._called: dict[str, int] = {}
         self.feed: Callable[[Mapping[str, Sequence[Event]]], None] = _nothing
         """Told what spokes say of jobs that run on."""
@@ -57,10 +59,12 @@ class Ahead:
                 f"ENV_EPOCH: spokes live in epoch {self._epoch}, this hub in {trust.epoch}: another hub was restored "
                 f"from a backup of this one. If this is the right one, {_CURE.format(version=trust.version)}"
             )
-        if self._version > trust.version:
+        # Where several engines work, one hears spokes; the others read what they said.
+        known = max(self._version, self._said_to_others()) if is_postgres() else self._version
+        if known > trust.version:
             return (
-                f"TRUST_ROLLBACK: spokes know trust document {self._version}, the hub has {trust.version}: "
-                f"its database is older than they are; {_CURE.format(version=self._version)}"
+                f"TRUST_ROLLBACK: spokes know trust document {known}, the hub has {trust.version}: "
+                f"its database is older than they are; {_CURE.format(version=known)}"
             )
         return trust.waits
 
@@ -183,6 +187,13 @@ class Ahead:
     def _say(self, spoke: str, what: Mapping[str, int]) -> None:
         record("trust.rollback", f"spoke:{spoke}", actor=SYSTEM, outcome="failed", detail=what)
         logger.error("spokes know more than this hub; no command is issued", extra={"spoke": spoke, **what})
+
+
+def _newest_known() -> int:
+    """The newest trust document that a spoke has, as its hello said to whichever engine heard it."""
+    with connection():
+        found = Spoke.select(fn.MAX(Spoke.trust_version)).where(Spoke.state == SpokeState.TRUSTED).scalar()
+    return int(found or 0)
 
 
 def _nothing(_: Mapping[str, Sequence[Event]]) -> None:
