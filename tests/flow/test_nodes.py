@@ -6,8 +6,10 @@ holds, and woken; then the second one, which hears them by now, is killed.
 
 import json
 import os
+import random
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -153,6 +155,29 @@ def test_f27_a_stopped_engine_is_not_missed_and_wakes_to_nothing_and_the_other_o
     later.end_well()
     until(lambda: not pair.pid_of_a_node(pair.second.pid), "nobody noticed that it is dead", 60)
     assert "every one chained to the one before it" in pair.whole.manyarm("audit", "verify")
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("seed", range(6))
+def test_f27_engines_stopped_and_killed_at_random_moments_amid_a_burst_lose_and_double_nothing(pair, tmp_path, seed):
+    chance = random.Random(seed)
+    if pair.second.poll() is not None:
+        pair.start_second()
+    runs = Runs(pair, tmp_path)
+    runs.gate.touch()
+    victim = chance.choice([pair.second.pid, pair.whole.part("hub")])
+    for _ in range(4):
+        runs.tasks.append(runs.begin(len(runs.tasks)))
+        time.sleep(chance.uniform(0, 0.4))
+    stops = chance.random() < 0.5
+    print(f"seed {seed}: {'stop' if stops else 'kill'} {victim}")
+    os.kill(victim, signal.SIGSTOP if stops else signal.SIGKILL)
+    runs.tasks += [runs.begin(len(runs.tasks) + more) for more in range(3)]
+    runs.end_well()
+    if stops:
+        os.kill(victim, signal.SIGCONT)
+    time.sleep(2)  # Whatever one that wakes might do.
+    runs.are_as_they_were()
 
 
 def test_up_that_is_told_to_go_takes_its_parts_along_and_the_next_one_goes_on(pair, tmp_path):
