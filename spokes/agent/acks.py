@@ -37,7 +37,6 @@ class Acks:
 
     def owe(self, cid: str, *, re: str, rh: str) -> None:
         with self._lock:
-            self._owed.pop(cid, None)
             self._owed[cid] = Owed(cid, re, rh, self._clock() + WAITS_S)
 
     def said(self, cid: str) -> None:

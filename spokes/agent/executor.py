@@ -61,7 +61,6 @@ class JobExecutor:
         self._active: dict[str, str] = {}
         # Until their end is reported and cleared up after.
         self._site_of: dict[str, Site] = {}
-        self._begun: set[str] = set()
         # In the journal as starting, and known to us as not started.
         self._not_begun: set[str] = set()
         self._met: list[Site] = []
@@ -131,10 +130,6 @@ class JobExecutor:
         """Whether it runs still; its end may be known before the journal is told."""
         return entry.state is State.RUNNING and not self._reporter.knows(entry.cid)
 
-    def has_begun(self, cid: str) -> bool:
-        """Whether its supervisor was started, and it is followed."""
-        return cid in self._begun
-
     def cancel(self, entry: Entry, reason: str) -> None:
         """A job whose cancel stands in the journal: end the run, or make sure that there is none."""
         if entry.state is State.CANCELLED:
@@ -199,7 +194,6 @@ class JobExecutor:
             self._give_up(entry, "the spoke failed; its log says why")
         finally:
             self._not_begun.discard(entry.cid)
-            self._begun.discard(entry.cid)
             with self._lock:
                 self._active.pop(entry.cid, None)
 
@@ -309,12 +303,7 @@ class JobExecutor:
         return False
 
     def _mark_running(self, entry: Entry) -> None:
-        """Only said: a row that stays at `starting` is taken up after a restart all the same.
-
-        The hub is told too, unless a line of its log or its end is sooner: for the run has its own clock.
-        """
-        self._begun.add(entry.cid)
-        self._uplink.acks.owe(entry.cid, re=entry.mid, rh=entry.frame_sha256)
+        """Only said: a row that stays at `starting` is taken up after a restart all the same."""
         try:
             self._journal.mark_running(entry.cid)
         except JournalFailed as error:

@@ -311,8 +311,7 @@ class SpokeService:
     def _acknowledge_due(self, *, all_of_them: bool = False) -> None:
         for owed in self._uplink.acks.due(all_of_them=all_of_them):
             crash_point("spoke.acknowledging")
-            state = AckState.RUNNING if self._executor.has_begun(owed.cid) else AckState.ACCEPTED
-            self._say(Ack(state, ""), cid=owed.cid, re=owed.re, rh=owed.rh)
+            self._say(Ack(AckState.ACCEPTED, ""), cid=owed.cid, re=owed.re, rh=owed.rh)
 
     def _refuse(self, frame: bytes, refusal: Refused) -> None:
         """The unauthentic gets silence; who has a right to an answer gets a signed one."""
