@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 # A spoke keeps a spool for a week; whoever waits for a log looks into it long before.
 _DEADLINE_MS = 24 * 3600 * 1000
-_LOOK_MS = 5_000
 _AGAIN_MS = 30_000
 # Whoever has taken the order and is silent for so long is asked anew.
 _PATIENCE_MS = 15 * 60 * 1000
@@ -89,7 +88,7 @@ class LogFetches:
     def answered(self, order: str, result: Result) -> None:
         """A spoke has sent what it could, which comes by another queue; inside `write_tx`."""
         is_final = result.state is EndState.REFUSED
-        wait_ms = _LOOK_MS if is_final or result.state is EndState.SUCCEEDED else _AGAIN_MS
+        wait_ms = self._parts.limits.log_gap_ms if is_final or result.state is EndState.SUCCEEDED else _AGAIN_MS
         self._settle(order, result.message if result.state is not EndState.SUCCEEDED else "", wait_ms, final=is_final)
 
     def refused(self, order: str, code: str) -> None:
@@ -119,7 +118,7 @@ class LogFetches:
         if not gaps:
             _set(row, state=FetchState.DONE, asked=None)
         elif row.asked and _is_open(row.asked, now_ms) and row.deadline_at > now_ms:
-            _set(row, due_at=now_ms + _LOOK_MS)
+            _set(row, due_at=now_ms + self._parts.limits.log_gap_ms)
         elif why := self._hopeless(row, job, now_ms):
             self._give_up(row, job, gaps, why, now_ms)
         else:
@@ -163,7 +162,7 @@ class LogFetches:
             expires_at=row.deadline_at,
         ).execute()
         current_transaction().after_commit.append(self._wake)
-        _set(row, asked=order, attempts=row.attempts + 1, due_at=now_ms + _LOOK_MS)
+        _set(row, asked=order, attempts=row.attempts + 1, due_at=now_ms + self._parts.limits.log_gap_ms)
         logger.info("log asked for again", extra={"job": job.id, "spans": len(asked.spans), "attempt": row.attempts})
 
     def _give_up(self, row: LogFetch, job: Any, gaps: Sequence[Gap], why: str, now_ms: int) -> None:

@@ -195,7 +195,8 @@ class Replies:
                 _caught_up(opened)
             self._fetches.answered(opened.cid, body)
         state = OutboxState.DONE if ended else OutboxState.ACCEPTED
-        Outbox.update(state=state).where(Outbox.cid == opened.cid, Outbox.state != OutboxState.DONE).execute()
+        over = (OutboxState.DONE, OutboxState.DEAD)
+        Outbox.update(state=state).where(Outbox.cid == opened.cid, Outbox.state.not_in(over)).execute()
 
     def hold(self, tasks: Iterable[str]) -> None:
         """Before any row of their jobs is touched; inside `write_tx`."""

@@ -16,22 +16,22 @@ from wire.messages import Op
 SCRIPT = "for i in $(seq 1 12); do echo line $i; sleep 0.08; done"
 
 
-def on_this_machine(tmp_path, _):
-    return spoke_world(tmp_path)
+def on_this_machine(folder, _):
+    return spoke_world(folder)
 
 
-def over_ssh(tmp_path, request):
-    return ssh_world(tmp_path, request.getfixturevalue("sshd"))
+def over_ssh(folder, request):
+    return ssh_world(folder, request.getfixturevalue("sshd_server"))
 
 
-@pytest.fixture(params=[on_this_machine, over_ssh])
-def ran(request, tmp_path):
+@pytest.fixture(scope="module", params=[on_this_machine, over_ssh])
+def ended(request, tmp_path_factory):
     """A run that has ended, its whole log at the hub: `ask(*spans)` is the result of asking for it again."""
-    with request.param(tmp_path, request) as world, world.serving() as daemon:
+    folder = tmp_path_factory.mktemp("spoke")
+    with request.param(folder, request) as world, world.serving() as daemon:
         sent = world.run(SCRIPT)
         world.end.whole_log(sent.cid)
         spool = world.end.spool(sent.cid)
-        world.end.logs[sent.cid].clear()
 
         def ask(*spans, cid=sent.cid):
             if hasattr(world, "endpoint"):
@@ -49,6 +49,16 @@ def ran(request, tmp_path):
             world=world, daemon=daemon, cid=sent.cid, records=world.end.result(sent.cid).records, spool=spool, ask=ask,
             folder=folder,
         )  # fmt: skip
+
+
+@pytest.fixture
+def ran(ended):
+    """The same, nothing of it asked for again yet, its spool as the run left it."""
+    ended.world.end.logs[ended.cid].clear()
+    spool = ended.folder / "output"
+    content = spool.read_bytes()
+    yield ended
+    spool.write_bytes(content)
 
 
 def come(ran):

@@ -68,7 +68,7 @@ def given_up(begun):
     return until(lambda: LogFetch.get_or_none(LogFetch.job == job_of(begun.task).id, state=FetchState.GIVEN_UP))
 
 
-@pytest.mark.parametrize("lost", [(3, 4, 7), (0,), (19,), tuple(range(20)), tuple(range(0, 20, 2))])
+@pytest.mark.parametrize("lost", [(0, 3, 4, 7), (19,), tuple(range(20))])
 def test_r4_what_was_lost_on_the_way_is_fetched_again_and_every_line_is_there_once(rig, begun, lost):
     lose(begun, *lost)
     rig.ended(begun.task)
