@@ -26,6 +26,7 @@ from tests.hub.orchestrator.plans import counted, inputs, target
 
 CASES = tomllib.loads((Path(__file__).parent / "cases/advance.toml").read_text())["case"]
 NOW = 1_000_000
+ALONE = {"started": Started(), "cancel": CancelAsked("ada"), "restored": HubRestored("the hub was restored")}
 
 
 class Story:
@@ -56,12 +57,8 @@ class Story:
         if words[0] == "later":
             self.now += int(words[1]) * 1000
             return None
-        if words[0] == "started":
-            return Started()
-        if words[0] == "cancel":
-            return CancelAsked("ada")
-        if words[0] == "restored":
-            return HubRestored("the hub was restored")
+        if words[0] in ALONE:
+            return ALONE[words[0]]
         if words[0] == "timer":
             return TimerFired(words[1])
         if words[0] == "revoke":
