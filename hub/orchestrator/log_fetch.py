@@ -18,6 +18,7 @@ from hub.orchestrator.effects import Level
 from hub.orchestrator.log_records import Columns, Cursor, Gap, end_at, gaps_from_json, missing_words
 from hub.orchestrator.missing_logs import ATTEMPTS_MAX
 from hub.orchestrator.parts import EngineParts
+from hub.orchestrator.task_store import hold_tasks
 from hub.states import FetchState, LogState, OutboxKind, OutboxState, SpokeState
 from hub.storage.database import current_transaction, is_postgres, write_tx
 from hub.storage.models import Job, LogFetch, Outbox, Spoke, new_row_id
@@ -109,6 +110,8 @@ class LogFetches:
         with write_tx():
             due: Any = LogFetch.select().where(LogFetch.state == FetchState.OPEN, LogFetch.due_at <= now_ms)
             due = due.order_by(LogFetch.due_at).limit(_ROWS_AT_ONCE)
+            if is_postgres():
+                hold_tasks(row.task for row in due.clone())
             for row in list(due.for_update("FOR UPDATE SKIP LOCKED") if is_postgres() else due):
                 self._look(row, now_ms)
 

@@ -35,7 +35,7 @@ from hub.orchestrator.plan import DeploymentPlan
 from hub.orchestrator.progress import advance_all
 from hub.orchestrator.sendings import Sendings
 from hub.orchestrator.standing import Progress, beginning
-from hub.orchestrator.task_store import TaskStore
+from hub.orchestrator.task_store import TaskStore, hold_tasks
 from hub.orchestrator.turns import Turns
 from hub.states import JOB_ENDED, TASK_ENDED, JobState, TaskKind, TaskState
 from hub.storage.database import current_transaction
@@ -130,7 +130,7 @@ class Steering:
 
     def hold(self, tasks: Iterable[str]) -> None:
         """Nobody else moves these tasks until the commit: for whoever touches their jobs before he feeds them."""
-        self._store.hold(tasks)
+        hold_tasks(tasks)
 
     def feed(self, events: Mapping[str, Sequence[Event]], columns: Mapping[str, Columns] | None = None) -> None:
         """Apply events to their tasks, in the order of the tasks' ids; inside `write_tx`.

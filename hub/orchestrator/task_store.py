@@ -104,17 +104,6 @@ class TaskStore:
         self._progress.put(task_id, found)
         return found
 
-    def hold(self, tasks: Iterable[str]) -> None:
-        """Nobody else moves these tasks until the commit; before any row of their jobs is touched.
-
-        Whoever feeds a task takes its progress first, then its jobs. Whoever begins with jobs, as replies and logs do,
-        takes the same first, or two of them wait for one another for ever. On SQLite one writes at a time.
-        """
-        wanted = sorted(set(tasks))
-        if wanted and is_postgres():
-            rows: Any = ProgressRow.select(ProgressRow.task).where(ProgressRow.task.in_(wanted))
-            rows.order_by(ProgressRow.task).for_update().tuples().execute()
-
     def save(self, task_id: str, version: int, progress: Progress) -> None:
         """Store the next state.
 
@@ -127,6 +116,18 @@ class TaskStore:
     def saved(self, task_id: str, version: int, progress: Progress) -> None:
         """Keep what was committed."""
         self._progress.put(task_id, (version + 1, progress))
+
+
+def hold_tasks(tasks: Iterable[str]) -> None:
+    """Nobody else moves these tasks until the commit; before any row of their jobs is touched.
+
+    Whoever feeds a task takes its progress first, then its jobs. Who begins with jobs, as replies and logs do, takes
+    the same first, or two of them wait for one another for ever. On SQLite one writes at a time.
+    """
+    wanted = sorted(set(tasks))
+    if wanted and is_postgres():
+        rows: Any = ProgressRow.select(ProgressRow.task).where(ProgressRow.task.in_(wanted))
+        rows.order_by(ProgressRow.task).for_update().tuples().execute()
 
 
 def _written(progress: Progress) -> str:
