@@ -7,9 +7,11 @@ import pytest
 from hub.broker.admin import BrokerAdmin
 from hub.broker.definitions import password_hash
 from hub.broker.errors import AdminRefused, AdminUnreachable
+from tests.services.whole import until
 from wire import topology
 from wire.amqp import AmqpConnection
 from wire.amqp.attempts import Attempts
+from wire.connection import Outgoing
 from wire.errors import ConnectionLost
 
 pytestmark = pytest.mark.rabbitmq
@@ -125,3 +127,31 @@ def test_an_id_that_could_mean_something_to_the_broker_never_reaches_it(spoke_id
     for spell in (topology.spoke_user, topology.spoke_queue, topology.spoke_permissions, topology.spoke_topology):
         with pytest.raises(ValueError, match="a spoke id is"):
             spell(spoke_id)
+
+
+def test_a_queue_of_an_earlier_type_is_made_anew_as_soon_as_it_is_empty_and_never_before(broker):
+    admin, ours = broker.admin, topology.hub_topology()
+    admin.delete_queue(topology.HUB_LOGS)
+    bound = tuple(binding for binding in ours.bindings if binding.queue == topology.HUB_LOGS)
+    admin.declare(topology.Topology(queues=(topology.Queue(topology.HUB_LOGS),), bindings=bound))
+    hub = AmqpConnection(broker.hub_url, name="hub")
+    held = Outgoing(topology.EVENTS, "spoke-1.log", b"what a spoke said")
+    hub.publish(held).result(30)
+    with pytest.raises(AdminRefused):
+        admin.declare(ours)
+    taken = hub.consume(topology.HUB_LOGS, prefetch=10)
+    found = until(lambda: taken.take(10, 1), "what it held is gone")
+    assert [delivery.body for delivery in found] == [held.body]
+    taken.ack(found)
+    taken.close()
+    until(lambda: _declared(admin, ours), "it was not made anew")
+    hub.close()
+    admin.declare(ours)
+
+
+def _declared(admin, part):
+    try:
+        admin.declare(part)
+    except AdminRefused:
+        return False
+    return True
