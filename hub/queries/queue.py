@@ -4,11 +4,12 @@ from typing import Any
 
 from hub.access.caller import Caller
 from hub.operations.body import Reply
+from hub.orchestrator import waiting as waiting_of
 from hub.orchestrator.admitting import place_of
 from hub.queries.listing import Order, Slice, page, time_text
 from hub.queries.tasks import visible
 from hub.states import TASK_ENDED, Priority, TaskState
-from hub.storage.models import Environment, Project, QueuePause, Task, User
+from hub.storage.models import Environment, Project, QueuePause, Task, User, now_ms
 
 
 class PauseView(Reply):
@@ -38,7 +39,10 @@ class QueuedView(Reply):
 
 
 class QueueView(Reply):
-    """`running` and `waiting` count what the caller may see. The oldest first; `next` goes into `?after=`."""
+    """`running`, what an engine looks after, and `waiting` count what the caller may see.
+
+    The oldest first; `next` goes into `?after=`.
+    """
 
     paused: list[PauseView]
     running: int
@@ -50,7 +54,8 @@ class QueueView(Reply):
 def queue(caller: Caller, part: Slice) -> QueueView:
     seen = visible(caller)
     waiting = Task.select().where(seen, Task.state == TaskState.QUEUED)
-    begun = Task.select().where(seen, Task.state.not_in([TaskState.QUEUED, *TASK_ENDED]))
+    looked_after = ~waiting_of.is_unattended(now_ms())
+    begun = Task.select().where(seen, Task.state.not_in([TaskState.QUEUED, *TASK_ENDED]), looked_after)
     found = page(waiting, Order(Task.created_at, Task.id), part, _queued)
     return QueueView(
         paused=paused(caller), running=begun.count(), waiting=waiting.count(), items=found.items, next=found.next

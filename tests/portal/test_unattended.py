@@ -92,6 +92,7 @@ def test_no_answer_of_the_api_says_that_it_runs(portal, forsaken):
             if answer.status_code == 200 and answer.is_json:
                 asked += 1
                 assert not UNDER_WAY & set(states_in(answer.json)), path
+                assert not re.search(r'"running": *[1-9]', answer.text), path
     assert asked > 20
     found = portal.api.get(f"/tasks/{forsaken['task']}").json
     assert (found["state"], found["steps"][0]["state"]) == ("waiting", "waiting")
