@@ -24,7 +24,10 @@ class Spool:
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """The hub's row of a job, and the lines that it shows of what the script printed."""
+    """The hub's row of a job, and the lines that it shows of what the script printed.
+
+    `told_late`: it says in the log that some of them came after others, for they were fetched again.
+    """
 
     state: str
     message: str = ""
@@ -36,6 +39,7 @@ class Hub:
     log_chain: str = ""
     log_state: str = ""
     lines: tuple[str, ...] = ()
+    told_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

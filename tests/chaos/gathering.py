@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,14 @@ class FaultSpan:
     jobs: tuple[str, ...] = ()
 
 
+@dataclass(slots=True)
+class _Shown:
+    """What the hub shows that scripts printed, by target, and the targets of which it says that some came late."""
+
+    printed: dict[str, list[str]] = field(default_factory=dict)
+    late: set[str] = field(default_factory=set)
+
+
 class Gathering:
     """Of one fleet, for what was asked for since a moment (UTC ms)."""
 
@@ -64,19 +72,19 @@ class Gathering:
     def _jobs(self) -> Iterator[Evidence]:
         seen = self._fleet.witness.seen()
         journals = {name: _journal(self._journal_home(name)) for name in self._fleet.names}
-        lines: dict[str, dict[str, list[str]]] = {}
+        lines: dict[str, _Shown] = {}
         for row in self._fleet.rows(_JOBS, self._since_ms):
             job, target, task = row[0], row[1], row[11]
             if task not in lines:
                 lines[task] = self._lines(task)
-            yield self._evidence(row, seen.pop(job, Counter()), journals[target].get(job), lines[task].get(target, []))
+            yield self._evidence(row, seen.pop(job, Counter()), journals[target].get(job), lines[task])
         # What ran, and is no job of the hub's at all; runs from before we looked are left out.
         known = self._jobs_of_before()
         for job, said in seen.items():
             if job not in known:
                 yield Evidence(job, "nobody knows which", said["start"], said["end"])
 
-    def _evidence(self, row: Any, said: Counter[str], journal: Journal | None, lines: list[str]) -> Evidence:
+    def _evidence(self, row: Any, said: Counter[str], journal: Journal | None, shown: _Shown) -> Evidence:
         job, target, state, message, started, digest, records, chain, next_record, log_chain, log_state = row[:11]
         hub = Hub(
             state,
@@ -88,7 +96,8 @@ class Gathering:
             log_next_record=next_record,
             log_chain=log_chain,
             log_state=log_state,
-            lines=tuple(lines),
+            lines=tuple(shown.printed.get(target, ())),
+            told_late=target in shown.late,
         )
         return Evidence(
             job,
@@ -117,12 +126,13 @@ class Gathering:
         fault = f"{left} bytes after its last whole record" if left else ""
         return Spool(len(records), (records[-1].chain if records else CHAIN_START).hex(), fault)
 
-    def _lines(self, task: str) -> dict[str, list[str]]:
-        """What the hub shows that scripts printed, by target."""
-        found: dict[str, list[str]] = {}
+    def _lines(self, task: str) -> _Shown:
+        found = _Shown()
         for line in self._fleet.lines(task):
             if line["level"] == "stdout":
-                found.setdefault(line["target"], []).append(line["text"])
+                found.printed.setdefault(line["target"], []).append(line["text"])
+            elif line["level"] == "info" and line["text"].startswith("late: records "):
+                found.late.add(line["target"])
         return found
 
     def _explained(self, target: str, job: str, began: float, ended: float) -> str:

@@ -70,10 +70,11 @@ def unknown(**changes: Any) -> Evidence:
         never_began("refused"),
         Evidence("j", "web-1", hub=Hub("cancelled")),
         with_hub(with_journal(replace(SOUND, ends=0), result="cancelled"), state="cancelled"),
+        with_hub(lines=("line 2", "line 1"), told_late=True),
         # Given up by the hub, and finished later: told, and not counted.
         with_hub(replace(SOUND, **WORDS), state="unknown", message="not heard of by its time"),
     ],
-    ids=["succeeded", "unknown", "expired", "refused", "cancelled-before", "cancelled-amid", "given-up"],
+    ids=["succeeded", "unknown", "expired", "refused", "cancelled-before", "cancelled-amid", "late", "given-up"],
 )
 def test_where_all_agree_nothing_is_found(job):
     assert of_job(job) == []
@@ -107,6 +108,8 @@ def test_where_all_agree_nothing_is_found(job):
         (with_hub(chain="other"), Kind.LOG, "its result speaks of 5 records"),
         (with_hub(lines=("line 1",)), Kind.LOG, "the hub shows"),
         (with_hub(lines=("line 1", "line 1", "line 2")), Kind.LOG, "the hub shows"),
+        (with_hub(lines=("line 2", "line 1")), Kind.LOG, "the hub shows"),
+        (with_hub(lines=("line 1",), told_late=True), Kind.LOG, "the hub shows"),
         (replace(SOUND, spool=None), Kind.LOG, "left no spool"),
         (replace(SOUND, spool=Spool(5, "c5", "record 3")), Kind.LOG, "damaged"),
         (with_hub(log_next_record=6, log_chain="c6", records=6, chain="c6"), Kind.LOG, "6 records of 5"),
