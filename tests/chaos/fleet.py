@@ -81,7 +81,8 @@ class Fleet(Conformance):
     def fill(self) -> None:
         super().fill()
         self._fill_light()
-        self._fill_project()
+        if self.kinds:
+            self._fill_project()
 
     def _add_polling(self) -> None:
         """On a small file system of its own, where we may mount one: that can be filled."""
