@@ -1,6 +1,7 @@
 """The servers that any test may ask for, each private to this session; its order, and the matrix printed at its end."""
 
 import gc
+import signal
 
 import pytest
 
@@ -13,6 +14,9 @@ pytest_plugins = [
     "tests.services.sshd",
     "tests.conformance.matrix",
 ]
+
+# A shell that starts the suite in the background has it ignore Ctrl-C, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

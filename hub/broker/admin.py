@@ -151,7 +151,11 @@ class BrokerAdmin:
             if refusal.status != _INEQUIVALENT:
                 raise
             logger.info("queue of another type is made anew", extra={"queue": queue.name})
-            self._delete(path if queue.passing else f"{path}?if-empty=true")
+            try:
+                self._delete(path if queue.passing else f"{path}?if-empty=true")
+            except AdminRefused as kept:
+                # It holds something; or it is a quorum queue, of which the broker does not look whether it does.
+                raise refusal from kept
             self._put(path, body)
 
     def delete_queue(self, name: str) -> None:

@@ -117,7 +117,8 @@ def test_t017_unknown_ops_are_refused(hub, spoke, op):
 
 
 def test_t017_the_tables_of_types_and_ops_are_the_documented_ones():
-    assert {op.value for op in Op} == {"ping", "run_job", "update_trust", "rotate_keys", "check", "scan_host_key"}
+    ops = {"ping", "run_job", "update_trust", "rotate_keys", "check", "scan_host_key", "send_log"}
+    assert {op.value for op in Op} == ops
     assert {kind.name.lower(): int(kind) for kind in MessageType} == {
         "command": 1,
         "cancel": 2,

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from hub.orchestrator.leases import TERM_MS, LeaseLost, Leases, fence, held, holders, release
-from hub.storage.database import connection, is_postgres, write_tx
+from hub.storage.database import connection, write_tx
 from hub.storage.models import Lease, Node
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -49,9 +49,9 @@ def test_who_acts_after_his_time_changes_nothing():
     assert Node.select().exists()
 
 
+@pytest.mark.parametrize("database_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
 def test_a_fence_holds_off_the_next_holder_until_the_commit():
-    if not is_postgres():
-        pytest.skip("on SQLite one writes at a time anyway")
+    """On SQLite one writes at a time anyway."""
     held("checks", "one", 1_000)
     taken: list[bool] = []
 

@@ -11,10 +11,15 @@ from hub.broker.process import mark
 from hub.orchestrator.leases import Leases, held
 from hub.orchestrator.nodes import Presence, nodes
 from hub.queries.nodes import all_nodes
-from hub.storage.database import database_clock_ms, is_postgres, write_tx
+from hub.storage.database import database_clock_ms, write_tx
 from hub.storage.models import Lease, Node, new_row_id
 
 pytestmark = pytest.mark.usefixtures("database")
+# Engines live side by side on PostgreSQL; a SQLite file has one, by its lock.
+ON_POSTGRES = pytest.mark.parametrize(
+    "database_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 class Engine:
@@ -24,11 +29,6 @@ class Engine:
         self.buried = []
         self.presence = Presence(Leases(new_row_id()), self.buried.append, name)
         self.id = self.presence.id
-
-
-def only_on_postgres():
-    if not is_postgres():
-        pytest.skip("a SQLite file has one engine, by its lock")
 
 
 def names():
@@ -52,8 +52,8 @@ def test_one_that_leaves_lets_go_of_everything():
     assert not Lease.select().exists()
 
 
+@ON_POSTGRES
 def test_one_that_comes_beside_another_leaves_its_work_alone():
-    only_on_postgres()
     one, two = Engine("one"), Engine("two")
     one.presence.arrive()
     two.presence.arrive()
@@ -61,8 +61,8 @@ def test_one_that_comes_beside_another_leaves_its_work_alone():
     assert two.buried == []
 
 
+@ON_POSTGRES
 def test_a_process_that_died_on_this_machine_is_buried_at_once_and_once():
-    only_on_postgres()
     dead, two, three = Engine("dead"), Engine("two"), Engine("three")
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     dead.presence._mark |= asdict(mark(process.pid))
@@ -78,8 +78,8 @@ def test_a_process_that_died_on_this_machine_is_buried_at_once_and_once():
     assert held("chores", two.id, database_clock_ms())
 
 
+@ON_POSTGRES
 def test_one_on_another_machine_is_buried_when_its_word_runs_out_and_comes_back_when_it_wakes():
-    only_on_postgres()
     far, two = Engine("far"), Engine("two")
     far.presence._mark["machine"] = "another"
     far.presence.arrive()
@@ -94,9 +94,8 @@ def test_one_on_another_machine_is_buried_when_its_word_runs_out_and_comes_back_
     assert names() == ["far", "two"]
 
 
+@ON_SQLITE
 def test_on_sqlite_whoever_has_the_file_knows_that_all_others_are_dead():
-    if is_postgres():
-        pytest.skip("there they live side by side")
     one, two = Engine("one"), Engine("two")
     one.presence.arrive()
     two.presence.arrive()
