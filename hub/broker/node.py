@@ -37,6 +37,9 @@ _SERVERS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/opt/rabbitmq/sbin/rabbitm
 _POLL_S = 0.02
 _EXIT_WAIT_S = 10.0
 _ERROR = re.compile(r"\S+ \S+ \[(error|critical)\] <[\d.]+> ")
+# What a node says whose port another program was given since we looked; so often it is started, with other ports.
+_TAKEN = re.compile(r"could not bind|eaddrinuse|address already in use", re.IGNORECASE)
+_PORT_TRIES = 3
 _AMQP_GREETING = b"AMQP\x00\x00\x09\x01"
 
 
@@ -101,9 +104,17 @@ class PrivateNode:
             NodeFailed: it has died, or time is up.
         """
         deadline = time.monotonic() + timeout_s
+        tries = _PORT_TRIES
         while not self._answers():
             if not self.running:
-                raise NodeFailed(f"the broker node died at start; it said: {self._last_words()}")
+                words = self._last_words()
+                tries -= 1
+                if not tries or not _TAKEN.search(words):
+                    raise NodeFailed(f"the broker node died at start; it said: {words}")
+                # Between our look and its own, any connection of this machine may have been given that port.
+                logger.info("broker node is started with other ports", extra={"reason": words})
+                self.stop()
+                self.start()
             if time.monotonic() > deadline:
                 raise NodeFailed(f"the broker node was not ready in {timeout_s:g} s; it said: {self._last_words()}")
             time.sleep(_POLL_S)

@@ -17,6 +17,7 @@ from hub.broker.admin import BrokerAdmin
 from hub.broker.errors import AdminRefused, NodeFailed, PortTaken
 from hub.broker.layout import Layout
 from hub.broker.node import NodeCredentials, NodeTls, PrivateNode
+from hub.broker.ports import free_ports
 from hub.broker.process import ProcessMark, is_alive, mark
 from tests.services.rabbitmq import READY_S
 from tests.services.requires import requires
@@ -180,6 +181,29 @@ def test_a_port_in_use_is_said_in_one_sentence_and_nothing_is_started(node, tmp_
     far = PrivateNode(tmp_path, ("192.0.2.1", 5673), credentials=CREDENTIALS)
     with pytest.raises(PortTaken, match=r"192\.0\.2\.1:5673"):
         far.start()
+
+
+def test_an_inner_port_that_is_lost_at_the_last_moment_is_replaced(tmp_path, monkeypatch):
+    requires("rabbitmq")
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        lost = squatter.getsockname()[1]
+        asked = []
+
+        def ports(count):
+            asked.append(count)
+            found = free_ports(count)
+            return found if len(asked) > 1 else [*found[:2], lost, *found[3:]]
+
+        monkeypatch.setattr("hub.broker.node.free_ports", ports)
+        node = PrivateNode(tmp_path, ("127.0.0.1", 0), credentials=CREDENTIALS, disk_free_limit="50MB")
+        node.start()
+        try:
+            node.wait_ready(READY_S)
+            assert len(asked) == 2
+        finally:
+            node.stop()
 
 
 def test_a_stranger_who_got_the_old_pid_is_left_alone(tmp_path):
