@@ -80,7 +80,7 @@ class Stranger:
         def found():
             return sum(event["type"].endswith(f".{verb}.v1") for event in self.events()) >= count
 
-        until(found, lambda: f"{verb} came not {count} times: {self.log.read_text()[-2000:]}", 90)
+        until(found, lambda: f"{verb} came not {count} times: {self.log.read_text()[-2000:]}", 180)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def asked(whole, path, body):
     return until(lambda: whole.call("GET", link)["answer"], f"{path} is not answered", 120)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_consumer_that_knows_the_published_schemas_alone_misses_nothing(whole, project, tmp_path):
     """The broker, the engine and the consumer are killed in turn, and events are taken from its queue by somebody else."""
     program = Stranger(whole, tmp_path, "stranger")
