@@ -45,6 +45,7 @@ class Fleet(Conformance):
         light: How many.
         a_process: So many light spokes share a process.
         light_bytes: How long each spool of theirs is, about.
+        heartbeat_s: Of every spoke.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Fleet(Conformance):
         light: int = 0,
         a_process: int = 10,
         light_bytes: int = 0,
+        heartbeat_s: int = 2,
     ) -> None:
         super().__init__(folder)
         self.kinds = tuple(real)
         house = [name for name in HOUSE if name in real or (name == "relay" and "listening" in real)]
         self.broker_door, self.gateway_door = doors
         self.environ |= {
+            "MANYARM_LIMIT_HEARTBEAT_S": str(heartbeat_s),
             "MANYARM_HOUSE_SPOKES": ",".join(house),
             "MANYARM_BROKER_PUBLIC": f"127.0.0.1:{self.broker_door.port}",
             "MANYARM_PUBLIC_NAME": f"127.0.0.1:{self.gateway_door.port}",
@@ -250,12 +253,22 @@ class Fleet(Conformance):
 
 
 @contextmanager
-def fleet(*, real: Sequence[str], light: int, a_process: int = 10, light_bytes: int = 0) -> Iterator[Fleet]:
+def fleet(
+    *, real: Sequence[str], light: int, a_process: int = 10, light_bytes: int = 0, heartbeat_s: int = 2
+) -> Iterator[Fleet]:
     """A fleet at work, stopped and removed at the end."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="manyarm-soak-", ignore_cleanup_errors=True))
         doors = stack.enter_context(proxied(0)), stack.enter_context(proxied(0))
-        made = Fleet(Path(folder), doors, real=real, light=light, a_process=a_process, light_bytes=light_bytes)
+        made = Fleet(
+            Path(folder),
+            doors,
+            real=real,
+            light=light,
+            a_process=a_process,
+            light_bytes=light_bytes,
+            heartbeat_s=heartbeat_s,
+        )
         stack.callback(made.stop)
         made.install()
         made.start()

@@ -1,5 +1,9 @@
-"""F16 and F17: a thousand spokes dial at once after the broker was away, and a thousand answer at once with 64 KiB each."""
+"""F16 and F17: hundreds of spokes dial at once after the broker was away, and all answer at once with 64 KiB each.
 
+Broker, hub, doors and all spokes share this machine, so its cores decide how many: more of them would measure only that.
+"""
+
+import os
 import time
 from collections import Counter
 
@@ -12,16 +16,18 @@ from tests.services.whole import until
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(3_600)]
 
-SPOKES = 1_000
-A_PROCESS = 250
+SPOKES = 150 * (os.cpu_count() or 1)
+A_PROCESS = 75
+# As it is by default; the kit's shorter one would keep the machine busy with beats.
+HEARTBEAT_S = 10
 SPOOL_BYTES = 64 * 1024
 MB = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def thousand():
+def many():
     requires("rabbitmq")
-    with fleet(real=(), light=SPOKES, a_process=A_PROCESS, light_bytes=SPOOL_BYTES) as made:
+    with fleet(real=(), light=SPOKES, a_process=A_PROCESS, light_bytes=SPOOL_BYTES, heartbeat_s=HEARTBEAT_S) as made:
         yield made
 
 
@@ -29,39 +35,39 @@ def healthy(made: Fleet) -> int:
     return int(made.rows("SELECT count(*) FROM target WHERE health = 'healthy' AND name LIKE 'light-%'")[0][0])
 
 
-def test_f16_a_thousand_spokes_come_back_spread_over_time_and_none_is_refused(thousand):
-    before = thousand.broker_door.accepted
-    refused_before = thousand.broker_says("PLAIN login refused")
-    with broker_gone(thousand):
-        until(lambda: healthy(thousand) == 0, "their absence is not noticed", 180)
+def test_f16_hundreds_of_spokes_come_back_spread_over_time_and_none_is_refused(many):
+    before = many.broker_door.accepted
+    refused_before = many.broker_says("PLAIN login refused")
+    with broker_gone(many):
+        until(lambda: healthy(many) == 0, "their absence is not noticed", 180)
     began = time.monotonic()
-    until(lambda: healthy(thousand) == SPOKES, lambda: f"{healthy(thousand)} are healthy", 600)
+    until(lambda: healthy(many) == SPOKES, lambda: f"{healthy(many)} are healthy", 600)
     took = time.monotonic() - began
-    came = [at - began for at in thousand.broker_door.accepted_at[before:] if at >= began]
+    came = [at - began for at in many.broker_door.accepted_at[before:] if at >= began]
     seconds = Counter(int(at) for at in came)
     print(
         f"F16: {SPOKES} were healthy {took:.1f} s after the broker was let start; arrivals by second: {sorted(seconds.items())}"
     )
-    assert thousand.broker_says("PLAIN login refused") == refused_before
+    assert many.broker_says("PLAIN login refused") == refused_before
     # Not one wave: whoever is refused by a port that is closed comes again after a pause of its own.
     assert len(seconds) > 1
 
 
-def test_f17_a_thousand_answers_at_once_stay_within_memory_and_all_count(thousand):
-    hub = thousand.processes()["hub"]
+def test_f17_hundreds_of_answers_at_once_stay_within_memory_and_all_count(many):
+    hub = many.processes()["hub"]
     before = most = hub.memory_info().rss
     began = time.monotonic()
     body = {"script": "true", "roles": ["light"], "timeout_s": 600}
-    task = str(thousand.call("POST", "/runs", body)["task"])
+    task = str(many.call("POST", "/runs", body)["task"])
     count = f"SELECT count(*) FROM job WHERE task_id = '{task}' AND state = 'succeeded'"
     until_s = time.monotonic() + 900
-    while thousand.rows(count)[0][0] < SPOKES and time.monotonic() < until_s:
+    while many.rows(count)[0][0] < SPOKES and time.monotonic() < until_s:
         most = max(most, hub.memory_info().rss)
         time.sleep(0.1)
     took = time.monotonic() - began
-    assert thousand.rows(count)[0][0] == SPOKES
-    thousand.until_succeeded(task)
-    size = thousand.rows(
+    assert many.rows(count)[0][0] == SPOKES
+    many.until_succeeded(task)
+    size = many.rows(
         f"SELECT sum(log_bytes), count(DISTINCT log_state), min(log_state) FROM job WHERE task_id = '{task}'"
     )
     (total, states, state) = size[0]
