@@ -26,7 +26,7 @@ from wire.messages import Ack, Body, Cancel, Command, Heartbeat, Hello, Log, Rej
 from wire.roles import KeyTable, Role, TrustedKey
 from wire.topology import COMMANDS, HUB_BEATS, HUB_LOGS, HUB_RESULTS, EventKind
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 @dataclass

@@ -27,7 +27,7 @@ from wire.connection import Delivery, Outgoing, Properties
 from wire.topology import ADMIN_USER, HUB_USER
 
 URL = "https://hub.example"
-_HEAR_S = 30.0
+_HEAR_S = 60.0
 
 
 def url_in(node: Broker, user: str, password: str) -> str:
