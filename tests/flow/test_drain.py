@@ -42,9 +42,10 @@ class Rig:
         return self.house.call("GET", f"/tasks/{task}")["state"]
 
     def answers(self):
-        """Whether the API does, and every target is well in its eyes."""
+        """Whether the API does, and ours are well in its eyes; other tests of this house may have left what is not."""
         with suppress(AssertionError, OSError):
-            return {target["health"] for target in self.house.call("GET", "/targets")["items"]} == {"healthy"}
+            health = {target["name"]: target["health"] for target in self.house.call("GET", "/targets")["items"]}
+            return {health.get("drained"), health.get("hub")} == {"healthy"}
         return False
 
     def said(self):

@@ -114,6 +114,7 @@ def asked(whole, path, body):
     return until(lambda: whole.call("GET", link)["answer"], f"{path} is not answered", 120)
 
 
+@pytest.mark.chaos
 @pytest.mark.timeout(600)
 def test_a_consumer_that_knows_the_published_schemas_alone_misses_nothing(whole, project, tmp_path):
     """The broker, the engine and the consumer are killed in turn, and events are taken from its queue by somebody else."""
