@@ -120,6 +120,7 @@ def test_a_run_outlives_its_relay_and_another_relay_brings_the_rest(world, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.timeout(300)
 def test_a_relay_that_stands_still_is_found_out_by_both_sides_and_another_takes_over(world):
     """Its sockets stay open and say nothing, as when its machine has lost the network."""
